@@ -1,0 +1,32 @@
+"""The few exceptions of the project. Their text is for the administrator and says what to do; users never see it.
+
+Nothing else lives here, and nothing here imports anything.
+"""
+
+
+class PamTailscaleError(Exception):
+    """Base of all errors that are expected to happen; the text is complete without the traceback."""
+
+
+class ConfigError(PamTailscaleError):
+    """A configuration file or the pin cannot be used. The text names the file and, where there is one, the line."""
+
+
+class WireError(PamTailscaleError):
+    """A message between shim, command line and agent breaks the protocol of tailscale_wire.h."""
+
+
+class AgentUnavailableError(PamTailscaleError):
+    """The agent cannot be reached, did not answer in time, or closed without a verdict."""
+
+
+class NotPermittedError(PamTailscaleError):
+    """Whoever asked the agent may not ask this."""
+
+
+class TailscaledError(PamTailscaleError):
+    """tailscaled cannot be reached, is not what it should be, or answered in a way that must not be used."""
+
+
+class PolicyShapeError(PamTailscaleError):
+    """The SSH policy has a shape this version does not know. It is refused, never guessed at."""

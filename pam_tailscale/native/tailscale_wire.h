@@ -1,0 +1,82 @@
+/*
+ * The protocol between the shims (PAM module, key helper), the command line and the agent.
+ *
+ * This header is the specification. C includes it; the Python tests read it with cffi and hold pam_tailscale/wire.py
+ * against it, so that the two cannot drift. It declares nothing but numbers and words.
+ *
+ * TRANSPORT. A Unix SOCK_SEQPACKET socket, by default TSW_SOCKET. Its directory belongs to root. One connection carries
+ * one request, and the kernel keeps the message boundaries. The client checks with SO_PEERCRED that the other end is root or
+ * the uid it was told; the agent learns with it who asks and which process that is.
+ *
+ * MESSAGE. A sequence of NUL-terminated strings, key, value, key, value, at most TSW_MESSAGE_MAX bytes in all. The first
+ * pair is TSW_KEY_VERSION with TSW_VERSION in decimal. A value is any bytes but NUL. A message is refused, and the
+ * connection closed, when it is empty or too long, when the final NUL is missing, when the number of strings is odd, when a
+ * key is empty or stands twice, or when the first pair is not this version. Unknown keys are ignored.
+ *
+ * REQUEST. TSW_KEY_REQUEST says what is asked:
+ *   TSW_REQUEST_DECIDE   may this connection go on? With TSW_KEY_USER, the connection (four keys, as numeric addresses and
+ *                        decimal ports), TSW_KEY_METHOD, TSW_KEY_PHASE, TSW_KEY_MODE. Only root and the key helper may ask.
+ *   TSW_REQUEST_STATUS, TSW_REQUEST_WHOIS, TSW_REQUEST_EXPLAIN   the command line; see pam_tailscale/agent/handlers.py.
+ *
+ * ANSWER. Any number of messages whose TSW_KEY_ANSWER is TSW_ANSWER_INFO, then exactly one TSW_ANSWER_VERDICT, then the
+ * agent closes. EOF before the verdict is an answer too: the connection is refused. So is a message that is damaged, an
+ * answer that is not one of these, and a verdict that is not exactly TSW_VERDICT_ALLOW. There is no verdict that means
+ * "not mine": whether a connection is a tailnet connection is decided by the shim alone, never by the agent.
+ *   info      TSW_KEY_TEXT: for `decide` a line for the person who logs in; for the command line a piece of a JSON document.
+ *   verdict   TSW_KEY_VERDICT, and TSW_KEY_ID, the decision's id in the journal. TSW_KEY_TEXT: on a denial why, in words
+ *             meant for the person who logs in.
+ *
+ * TIME. The client sets one absolute deadline for the whole exchange, connecting included, by default TSW_TIMEOUT_MS.
+ */
+#ifndef TAILSCALE_WIRE_H
+#define TAILSCALE_WIRE_H
+
+#define TSW_VERSION 1
+#define TSW_MESSAGE_MAX 8192
+#define TSW_TIMEOUT_MS 10000
+#define TSW_USER_MAX 255 /* bytes of an account name; sshd itself takes more, the agent never knows one that long */
+#define TSW_TEXT_MAX 1024 /* bytes of a text for the person; longer ones are cut by whoever shows them */
+
+#define TSW_SOCKET "/run/pam-tailscale/agent.sock"
+
+#define TSW_KEY_VERSION "version"
+#define TSW_KEY_REQUEST "request"
+#define TSW_KEY_USER "user"
+#define TSW_KEY_CLIENT "client"
+#define TSW_KEY_CLIENT_PORT "client_port"
+#define TSW_KEY_SERVER "server"
+#define TSW_KEY_SERVER_PORT "server_port"
+#define TSW_KEY_METHOD "method"
+#define TSW_KEY_PHASE "phase"
+#define TSW_KEY_MODE "mode"
+#define TSW_KEY_ANSWER "answer"
+#define TSW_KEY_TEXT "text"
+#define TSW_KEY_VERDICT "verdict"
+#define TSW_KEY_ID "id"
+
+#define TSW_REQUEST_DECIDE "decide"
+#define TSW_REQUEST_STATUS "status"
+#define TSW_REQUEST_WHOIS "whois"
+#define TSW_REQUEST_EXPLAIN "explain"
+
+/* What sshd is doing. The account and session phases do not know the method. */
+#define TSW_METHOD_NONE "none"
+#define TSW_METHOD_KEYBOARD "keyboard-interactive"
+#define TSW_METHOD_PUBLICKEY "publickey"
+#define TSW_METHOD_UNKNOWN "unknown"
+
+#define TSW_PHASE_AUTH "auth"
+#define TSW_PHASE_ACCOUNT "account"
+#define TSW_PHASE_SESSION "session"
+
+/* enforce: the answer decides. observe: it is only logged; the module lets PAM go on as if it were not there. */
+#define TSW_MODE_ENFORCE "enforce"
+#define TSW_MODE_OBSERVE "observe"
+
+#define TSW_ANSWER_INFO "info"
+#define TSW_ANSWER_VERDICT "verdict"
+
+#define TSW_VERDICT_ALLOW "allow"
+#define TSW_VERDICT_DENY "deny"
+
+#endif
