@@ -36,7 +36,7 @@ def _checked(result: int, what: str) -> int:
 
 
 def in_new_namespaces(function: Callable[[], T]) -> T:
-    """Calls `function` in a thread with fresh mount, pid, net, uts and ipc namespaces; the pid one is its children's."""
+    """Calls `function` in a thread with fresh mount, pid, net, uts and ipc namespaces (pid: of its children)."""
     return _in_thread(lambda: _checked(_libc.unshare(CLONE_FS | CLONE_ALL), "unshare"), function)
 
 

@@ -3,7 +3,8 @@
 Only the mechanism lives here; what is installed and started inside a sandbox is the business of others.
 """
 
-# ruff: noqa: PTH - a path inside a sandbox is a plain string, so that it is never taken for one of the host
+# A path inside a sandbox is a plain string, so that it is never taken for one of the host.
+# ruff: noqa: PTH103, PTH104, PTH120, PTH123
 
 import os
 import subprocess
@@ -131,6 +132,10 @@ class Sandbox:
         except subprocess.TimeoutExpired as expired:
             child.kill()
             child.wait()
+            # Not read to their end: a process that it left behind may hold them open.
+            for stream in (child.stdin, child.stdout, child.stderr):
+                if stream is not None:
+                    stream.close()
             expired.cmd = f"{' '.join(argv)} (so far: {expired.output!r} {expired.stderr!r})"
             raise
         done = subprocess.CompletedProcess(list(argv), child.returncode, _text(out), _text(err))

@@ -4,7 +4,8 @@ Run by tests/support/sandbox.py in fresh namespaces as `sandbox_init.py ROOT HOS
 nothing late: once the root is changed the Python it came from is out of reach.
 """
 
-# ruff: noqa: PTH, S108 - plain system calls on well-known places
+# Plain system calls on well-known places.
+# ruff: noqa: PTH102, PTH103, PTH108, PTH110, PTH120, PTH211, S108
 
 import ctypes
 import fcntl
@@ -33,7 +34,7 @@ def checked(result: int, what: str) -> None:
 
 
 def mount(source: str, target: str, kind: str, flags: int = 0, options: str = "") -> None:
-    """Mounts as mount(2) does, making the target directory when it is missing."""
+    """Mounts a file system, making the target directory when it is missing."""
     os.makedirs(target, exist_ok=True)
     arguments = [text.encode() for text in (source, target, kind)]
     checked(libc.mount(*arguments, ctypes.c_ulong(flags), options.encode()), f"mount {target}")
