@@ -28,5 +28,9 @@ class TailscaledError(PamTailscaleError):
     """tailscaled cannot be reached, is not what it should be, or answered in a way that must not be used."""
 
 
+class TailscaledNotRootError(TailscaledError):
+    """What listens at tailscaled's socket is not root, so nothing it says is believed."""
+
+
 class PolicyShapeError(PamTailscaleError):
     """The SSH policy has a shape this version does not know. It is refused, never guessed at."""

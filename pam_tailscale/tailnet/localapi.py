@@ -1,0 +1,166 @@
+"""tailscaled's LocalAPI: questions with one short answer, over one connection that is kept open.
+
+http.client rather than requests: a whois stands in the way of every login, and this way it costs half. What streams
+(the bus) or is large (the netmap) is in bus.py and reader.py.
+"""
+
+import http.client
+import os
+import socket as sockets
+import time
+from ipaddress import IPv6Address
+from pathlib import Path
+from typing import Final
+
+from pam_tailscale.errors import TailscaledError
+from pam_tailscale.model import IPAddress, Peer
+from pam_tailscale.tailnet import parse
+from pam_tailscale.tailnet.records import Prefs, Status
+from pam_tailscale.tailnet.stream import HOST, require_root, unreachable
+
+BODY_MAX: Final = 1 << 20
+"""Bytes. A whois answer, `prefs` and `status` without peers have a few KiB; a node with many capabilities tens."""
+
+_CHUNK = 1 << 16
+_OK, _FORBIDDEN, _NOT_FOUND, _UNAVAILABLE = 200, 403, 404, 503
+_CLOSED = (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError)
+
+
+class LocalAPI:
+    """A client for one thread. It follows the socket's path: after a restart of tailscaled it asks the new one.
+
+    Every method raises TailscaledError, and TailscaledNotRootError where the other end of the socket is not root.
+
+    Args:
+        socket: path of tailscaled's socket.
+        timeout: seconds for each wait on tailscaled, and for one whole answer.
+    """
+
+    def __init__(self, socket: Path, timeout: float = 5.0) -> None:
+        self._path = str(socket)
+        self._timeout = timeout
+        self._connection: _Connection | None = None
+
+    def status(self) -> Status:
+        """How tailscaled is doing and which node of which tailnet this is."""
+        return parse.status(self._object("status?peers=false"))
+
+    def prefs(self) -> Prefs:
+        """Which settings tailscaled has."""
+        return parse.prefs(self._object("prefs"))
+
+    def whois(self, address: IPAddress, port: int) -> Peer | None:
+        """The node behind an address; None where tailscaled knows none."""
+        host = f"%5B{address}%5D" if isinstance(address, IPv6Address) else str(address)
+        path = f"whois?addr={host}:{port}&proto=tcp"
+        code, body = self._get(path)
+        if code == _NOT_FOUND:
+            return None
+        return parse.peer(self._checked(path, code, body))
+
+    def close(self) -> None:
+        """Close the connection; the next question opens one again."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _object(self, path: str) -> parse.Object:
+        return self._checked(path, *self._get(path))
+
+    @staticmethod
+    def _checked(path: str, code: int, body: bytes) -> parse.Object:
+        what = path.partition("?")[0]
+        if code != _OK:
+            raise refused(what, code, body)
+        return parse.document(body, what)
+
+    def _get(self, path: str) -> tuple[int, bytes]:
+        identity = self._identity()
+        kept = self._connection
+        if kept is not None and kept.identity != identity:
+            self.close()
+        elif kept is not None:
+            try:
+                return self._ask(kept, path)
+            except _CLOSED:
+                pass  # tailscaled may close a connection that nobody uses; a GET can be asked twice
+        self._connection = connection = _Connection(self._path, self._timeout, identity)
+        try:
+            return self._ask(connection, path)
+        except _CLOSED as err:
+            raise unreachable(self._path, err) from err
+
+    def _identity(self) -> tuple[int, int]:
+        try:
+            stat = os.stat(self._path)  # noqa: PTH116 -- a third of the time of Path.stat, in every login
+        except OSError as err:
+            self.close()
+            raise unreachable(self._path, err) from err
+        return stat.st_dev, stat.st_ino
+
+    def _ask(self, connection: "_Connection", path: str) -> tuple[int, bytes]:
+        """One request. A failure closes the connection, so that no answer is taken for that of a later question."""
+        whole = False
+        try:
+            connection.putrequest("GET", f"/localapi/v0/{path}", skip_accept_encoding=True)
+            connection.endheaders()
+            response = connection.getresponse()
+            body = self._body(response)
+            whole = True
+        except _CLOSED:
+            raise
+        except (OSError, http.client.HTTPException) as err:
+            raise unreachable(self._path, err) from err
+        finally:
+            if not whole:
+                self.close()
+        return response.status, body
+
+    def _body(self, response: http.client.HTTPResponse) -> bytes:
+        deadline = time.monotonic() + self._timeout
+        parts, size = [], 0
+        while part := response.read1(_CHUNK):
+            parts.append(part)
+            size += len(part)
+            if size > BODY_MAX:
+                raise TailscaledError(
+                    f"tailscaled's answer is longer than {BODY_MAX} bytes and is refused: "
+                    "is the configured socket really tailscaled's?"
+                )
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no whole answer in {self._timeout:g} s")
+        if response.length:  # read1 takes an early end for the end
+            raise http.client.IncompleteRead(b"", response.length)
+        return b"".join(parts)
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP over a Unix socket, to a server that must be root's."""
+
+    def __init__(self, path: str, timeout: float, identity: tuple[int, int]) -> None:
+        super().__init__(HOST, timeout=timeout)
+        self.path = path
+        self.identity = identity
+        """Device and inode of the socket when it was opened."""
+
+    def connect(self) -> None:
+        """Called by http.client before the first request."""
+        self.sock = sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        try:
+            self.sock.connect(self.path)
+        except (ConnectionResetError, BrokenPipeError) as err:
+            raise unreachable(self.path, err) from err
+        require_root(self.sock, self.path)
+
+
+def refused(what: str, code: int, body: bytes) -> TailscaledError:
+    """The error for an answer of tailscaled that is not 200; `what` is the method that was asked."""
+    text = parse.shown(body[:1000].decode("utf-8", "replace").strip())
+    if code == _FORBIDDEN:
+        advice = "check that the configured socket is tailscaled's own and that this version of Tailscale is supported"
+    elif code == _UNAVAILABLE:
+        advice = "tailscaled is still starting, or logged out: see `tailscale status`"
+    else:
+        advice = "see `journalctl -u tailscaled`"
+    return TailscaledError(f"tailscaled answered {what} with {code} {text}: {advice}")
