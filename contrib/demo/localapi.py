@@ -1,18 +1,16 @@
 """An embedded tailscaled: the LocalAPI over a Unix socket, serving a tailnet that is held in memory.
 
 It answers as tailscaled 1.104 does (or 1.102, by its version) for everything pam_tailscale asks. The tailnet is in
-tailnet.py; what tests want to go wrong is in faults.py. A whois costs about 30 us of one core: answers are encoded once,
-and the HTTP is written by hand.
+tailnet.py; what tests want to go wrong is in faults.py. A whois costs about 30 us of one core: answers are encoded
+once, and the HTTP is written by hand.
 """
 
 import contextlib
-import json
-import os
 import socket
 import struct
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -28,6 +26,7 @@ _CREDENTIALS = struct.Struct("3i")
 _HEAD_MAX = 65536
 _CHUNKED_FROM = 2048  # net/http holds back this much to learn the length; what is longer goes out in chunks
 _CHUNK = 1 << 16
+_OK = 200
 _REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed"}
 _REASONS |= {500: "Internal Server Error", 501: "Not Implemented", 503: "Service Unavailable"}
 
@@ -150,7 +149,7 @@ class LocalAPI:
             answer = fault(answer)
         if answer is None:
             return False
-        if answer.status == 200 and endpoint == "watch-ipn-bus" and fault is None:
+        if answer.status == _OK and endpoint == "watch-ipn-bus" and fault is None:
             self._stream(connection, request, answer)
             return False
         _send(connection, self._head(request, answer), request, answer)
@@ -277,7 +276,7 @@ def _send(connection: socket.socket, head: bytes, request: Request, answer: Answ
         view = memoryview(body)
         for start in range(0, len(body), _CHUNK):
             part = view[start : start + _CHUNK]
-            connection.sendall(b"%x\r\n%b\r\n" % (len(part), part))
+            connection.sendall(b"%x\r\n%b\r\n" % (len(part), bytes(part)))
         connection.sendall(b"0\r\n\r\n")
 
 

@@ -131,6 +131,7 @@ class LocalAPI:
                 raise TimeoutError(f"no whole answer in {self._timeout:g} s")
         if response.length:  # read1 takes an early end for the end
             raise http.client.IncompleteRead(b"", response.length)
+        response.close()  # nor does it end the response, which the connection waits for
         return b"".join(parts)
 
 
