@@ -1,0 +1,27 @@
+/*
+ * The TCP connections a process holds, read from its descriptors: the module looks at its own process, the key helper of
+ * older OpenSSH at its parent's. Errors are negative errno values; no descriptor stays open.
+ */
+#ifndef SOCKETS_H
+#define SOCKETS_H
+
+#include <sys/types.h>
+
+#include "connection.h"
+
+enum found {
+	FOUND_NOTHING, /* no TCP connection, or none whose two ends are inside the networks */
+	FOUND_OURS,
+	FOUND_UNREADABLE, /* it cannot be said */
+};
+
+/* Whether this process holds a TCP connection inside the networks. */
+enum found sockets_look(const struct networks *networks);
+
+/* The one connection inside the networks that the process `pid` holds. -ENOENT when it has none, -ENOTUNIQ for several. */
+int sockets_of_process(pid_t pid, const struct networks *networks, struct connection *ret);
+
+/* Turns Nagle's algorithm off on this process's socket of that connection. Nothing depends on it, so it cannot fail. */
+void sockets_set_nodelay(const struct connection *connection);
+
+#endif
