@@ -196,13 +196,13 @@ class Decision:
 
 def join_port(address: IPAddress, port: int) -> str:
     """`address:port`, with an IPv6 address in brackets (RFC 3986 section 3.2.2)."""
-    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
+    return f"[{address}]:{port}" if isinstance(address, ipaddress.IPv6Address) else f"{address}:{port}"
 
 
 def parse_address(text: str) -> IPAddress:
-    """Parse an IP address, unmapping IPv4-mapped IPv6. A scope id (`fe80::1%eth0`) is refused: no tailnet address has one.
+    """Parse an IP address, unmapping IPv4-mapped IPv6.
 
-    Raises ValueError.
+    A scope id (`fe80::1%eth0`) is refused: no tailnet address has one. Raises ValueError.
     """
     if "%" in text:
         raise ValueError(f"{text!r} has a scope id")

@@ -1,4 +1,4 @@
-"""Where things are on an installed host. Every path is written once, here; each can be set otherwise by configuration."""
+"""Where things are on an installed host. Every path is written once, here; the configuration can set others."""
 
 from pathlib import Path
 

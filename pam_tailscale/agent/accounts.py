@@ -1,0 +1,40 @@
+"""Local accounts, looked up as sshd does: getpwnam and the checks on the shell (auth.c, allowed_user)."""
+
+import os
+import pwd
+import re
+import stat
+from pathlib import Path
+
+from pam_tailscale.model import Account
+
+UID_MIN_DEFAULT = 1000
+_DEFAULT_SHELL = "/bin/sh"
+
+
+def look_up(user: str) -> Account | None:
+    """The account getpwnam gives for a name, whatever it is called there; None where there is none."""
+    try:
+        entry = pwd.getpwnam(user)
+    except (KeyError, ValueError, UnicodeEncodeError):
+        return None
+    shell = entry.pw_shell or _DEFAULT_SHELL
+    return Account(entry.pw_name, entry.pw_uid, shell, _usable(shell))
+
+
+def _usable(shell: str) -> bool:
+    try:
+        mode = os.stat(shell).st_mode  # noqa: PTH116 (a shell may be any bytes, and follows links as sshd does)
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISREG(mode) and bool(mode & (stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH))
+
+
+def uid_min(login_defs: Path) -> int:
+    """UID_MIN of login.defs(5): accounts below it are system accounts. Debian's default where it is not set."""
+    try:
+        text = login_defs.read_text(errors="replace")
+    except OSError:
+        return UID_MIN_DEFAULT
+    found = re.search(r"^\s*UID_MIN\s+(\d+)\s*$", text, re.MULTILINE)
+    return int(found[1]) if found else UID_MIN_DEFAULT

@@ -1,0 +1,244 @@
+"""What the agent answers to each request, and who may ask it. One function a request; sockets are in server.py.
+
+    decide    root and the key helper's account
+    explain   root and members of the admin group
+    whois     root and members of the admin group
+    status    anyone
+
+The command line's documents are JSON, sent in pieces as `info` before a verdict; a verdict that denies says that this
+account may not ask.
+"""
+
+import datetime
+import grp
+import json
+import os
+import pwd
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pam_tailscale import wire
+from pam_tailscale.agent import report
+from pam_tailscale.agent.gather import Gatherer
+from pam_tailscale.agent.journal import Journal
+from pam_tailscale.agent.methods import MethodTable
+from pam_tailscale.agent.server import Asker, Send
+from pam_tailscale.agent.store import KnowledgeStore
+from pam_tailscale.errors import WireError
+from pam_tailscale.model import (
+    Connection,
+    Decision,
+    IPAddress,
+    Method,
+    Mode,
+    Phase,
+    Reason,
+    Request,
+    Verdict,
+    parse_address,
+)
+from pam_tailscale.policy.decision import decide, decide_with_trace
+from pam_tailscale.policy.facts import Limits
+from pam_tailscale.policy.words import person_text
+
+PIECE = 6000
+"""Characters of a document in one message; JSON here is ASCII, so they are bytes."""
+PORT_MAX = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may ask what."""
+
+    keys_uid: int
+    admin_group: str
+
+    def may_decide(self, asker: Asker, method: Method, phase: Phase) -> bool:
+        """Root for everything, the key helper for its own method."""
+        helper = asker.uid == self.keys_uid and method is Method.PUBLICKEY and phase is Phase.AUTH
+        return asker.uid == 0 or helper
+
+    def may_administer(self, asker: Asker) -> bool:
+        """Root, and members of the admin group as the group database has them now."""
+        if asker.uid == 0:
+            return True
+        try:
+            name = pwd.getpwuid(asker.uid).pw_name
+            return grp.getgrnam(self.admin_group).gr_gid in os.getgrouplist(name, asker.gid)
+        except KeyError:
+            return False
+
+
+class Handlers:
+    """Answers requests; called from many threads.
+
+    Args:
+        store: the knowledge of tailscaled.
+        gatherer: finds out the facts.
+        journal: where decisions are written.
+        access: who may ask what.
+        limits: the host's limits as the configuration has them now.
+        status: builds the status document.
+    """
+
+    def __init__(
+        self,
+        store: KnowledgeStore,
+        gatherer: Gatherer,
+        journal: Journal,
+        access: Access,
+        limits: Callable[[], Limits],
+        status: Callable[[], dict[str, Any]],
+    ) -> None:
+        self._store = store
+        self._gatherer = gatherer
+        self._journal = journal
+        self._access = access
+        self._limits = limits
+        self._status = status
+        self._methods = MethodTable()
+        self._methods_lock = threading.Lock()
+        self._requests: dict[str, Callable[[wire.Message, Asker, Send], None]] = {
+            wire.REQUEST_DECIDE: self._decide,
+            wire.REQUEST_EXPLAIN: self._explain,
+            wire.REQUEST_WHOIS: self._whois,
+            wire.REQUEST_STATUS: self._answer_status,
+        }
+
+    def handle(self, message: wire.Message, asker: Asker, send: Send) -> None:
+        """Answer one request. Raises WireError where it is no request."""
+        request = message.get(wire.KEY_REQUEST, "")
+        handler = self._requests.get(request)
+        if handler is None:
+            raise WireError(f"unknown request {request!r}")
+        handler(message, asker, send)
+
+    def _decide(self, message: wire.Message, asker: Asker, send: Send) -> None:
+        began = time.monotonic()
+        request = parse_request(message)
+        if not self._access.may_decide(asker, request.method, request.phase):
+            raise WireError("this account may not ask about connections")
+        decision = self._one_method(request, self._decision(request))
+        self._journal.write(decision, request, (time.monotonic() - began) * 1000)
+        text = person_text(decision, request.user)
+        if decision.allowed and text:
+            send({wire.KEY_ANSWER: wire.ANSWER_INFO, wire.KEY_TEXT: text[: wire.TEXT_MAX]})
+        send(
+            {
+                wire.KEY_ANSWER: wire.ANSWER_VERDICT,
+                wire.KEY_VERDICT: decision.verdict.value,
+                wire.KEY_ID: decision.id,
+                wire.KEY_TEXT: "" if decision.allowed else text[: wire.TEXT_MAX],
+            }
+        )
+
+    def _decision(self, request: Request) -> Decision:
+        facts = self._gatherer.gather(request)
+        return decide(request, facts, self._limits(), time.time(), secrets.token_hex(4))
+
+    def _one_method(self, request: Request, decision: Decision) -> Decision:
+        """A connection that one method was granted to is not granted a second one."""
+        if not decision.allowed or request.mode is not Mode.ENFORCE:
+            return decision
+        now = time.monotonic()
+        with self._methods_lock:
+            if request.phase is Phase.SESSION:
+                self._methods.done(request.connection)
+            if request.phase is not Phase.AUTH or self._methods.claim(request.connection, request.method, now):
+                return decision
+        detail = (
+            "another method was already granted to this connection: sshd's AuthenticationMethods may not list "
+            "two methods that the tailnet's policy answers"
+        )
+        return Decision(Verdict.DENY, Reason.SECOND_METHOD, decision.id, detail, peer=decision.peer)
+
+    def _explain(self, message: wire.Message, asker: Asker, send: Send) -> None:
+        if not self._administers(asker, send):
+            return
+        knowledge = self._store.snapshot(time.monotonic()).knowledge
+        client = address_of(message, wire.KEY_CLIENT)
+        own = [address for address in knowledge.self_addresses if address.version == client.version]
+        request = Request(
+            user=message.get(wire.KEY_USER, ""),
+            connection=Connection(client, port_of(message, wire.KEY_CLIENT_PORT), own[0] if own else client, 22),
+            method=Method.NONE,
+            phase=Phase.AUTH,
+            mode=self._limits().mode,
+        )
+        facts = self._gatherer.gather(request)
+        now = _moment(message.get("as_of", ""))
+        decision, outcome = decide_with_trace(request, facts, self._limits(), now, secrets.token_hex(4))
+        _send_document(send, report.explanation(request, decision, outcome, now))
+
+    def _whois(self, message: wire.Message, asker: Asker, send: Send) -> None:
+        if not self._administers(asker, send):
+            return
+        address, port = address_of(message, wire.KEY_CLIENT), port_of(message, wire.KEY_CLIENT_PORT)
+        knowledge = self._store.snapshot(time.monotonic()).knowledge
+        _send_document(send, report.whois(address, self._gatherer.whois(address, port), knowledge))
+
+    def _answer_status(self, message: wire.Message, asker: Asker, send: Send) -> None:  # noqa: ARG002 (one signature)
+        _send_document(send, self._status())
+
+    def _administers(self, asker: Asker, send: Send) -> bool:
+        if self._access.may_administer(asker):
+            return True
+        text = f"only root and members of the group {self._access.admin_group} may ask this: use sudo"
+        send({wire.KEY_ANSWER: wire.ANSWER_VERDICT, wire.KEY_VERDICT: wire.VERDICT_DENY, wire.KEY_TEXT: text})
+        return False
+
+
+def parse_request(message: wire.Message) -> Request:
+    """The request in a `decide` message. Raises WireError; the connection is then closed, which denies."""
+    try:
+        return Request(
+            user=message[wire.KEY_USER],
+            connection=Connection(
+                client=address_of(message, wire.KEY_CLIENT),
+                client_port=port_of(message, wire.KEY_CLIENT_PORT),
+                server=address_of(message, wire.KEY_SERVER),
+                server_port=port_of(message, wire.KEY_SERVER_PORT),
+            ),
+            method=Method(message[wire.KEY_METHOD]),
+            phase=Phase(message[wire.KEY_PHASE]),
+            mode=Mode(message[wire.KEY_MODE]),
+        )
+    except (KeyError, ValueError) as err:
+        raise WireError(f"the request misses a key or has a value that is unknown: {err}") from err
+
+
+def address_of(message: wire.Message, key: str) -> IPAddress:
+    """An address of a request. Raises WireError."""
+    try:
+        return parse_address(message.get(key, ""))
+    except ValueError as err:
+        raise WireError(f"{key}: {err}") from err
+
+
+def port_of(message: wire.Message, key: str) -> int:
+    """A port of a request. Raises WireError."""
+    text = message.get(key, "")
+    if not (text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) <= PORT_MAX):  # noqa: PLR2004 (digits)
+        raise WireError(f"{key} is no port: {text[:16]!r}")
+    return int(text)
+
+
+def _moment(as_of: str) -> float:
+    if not as_of:
+        return time.time()
+    try:
+        moment = datetime.datetime.fromisoformat(as_of)
+    except ValueError as err:
+        raise WireError(f"as_of is no ISO 8601 time: {as_of[:40]!r}") from err
+    return moment.astimezone(datetime.UTC).timestamp()
+
+
+def _send_document(send: Send, document: Mapping[str, Any]) -> None:
+    text = json.dumps(document)
+    for start in range(0, len(text), PIECE):
+        send({wire.KEY_ANSWER: wire.ANSWER_INFO, wire.KEY_TEXT: text[start : start + PIECE]})
+    send({wire.KEY_ANSWER: wire.ANSWER_VERDICT, wire.KEY_VERDICT: wire.VERDICT_ALLOW})

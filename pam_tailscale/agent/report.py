@@ -1,0 +1,180 @@
+"""The documents the command line shows: status, whois, explain. Pure: records in, JSON-ready values out.
+
+Their keys are an interface (`--json`): add, do not rename.
+"""
+
+import datetime
+from dataclasses import dataclass
+from typing import Any
+
+from pam_tailscale.agent.store import Snapshot
+from pam_tailscale.model import Decision, IPAddress, Mode, Peer, Pin, Reason, Request, join_port
+from pam_tailscale.policy.decision import RUNNING
+from pam_tailscale.policy.evaluate import Mismatch, Outcome, unknown_fields
+from pam_tailscale.policy.facts import Knowledge, Problem
+from pam_tailscale.policy.limits import unenforced
+from pam_tailscale.policy.rules import Rule
+from pam_tailscale.policy.words import person_text
+
+CANNOT_TELL = frozenset(
+    {
+        Reason.AGENT_STARTING,
+        Reason.TAILSCALED_UNREACHABLE,
+        Reason.KNOWLEDGE_STALE,
+        Reason.STATE_CHANGED,
+        Reason.POLICY_UNAVAILABLE,
+        Reason.INTERNAL_ERROR,
+    }
+)
+"""Denials that are no statement about the policy: what decides was not to be had."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentState:
+    """What the agent says of itself."""
+
+    version: str
+    mode: Mode
+    uptime: float
+    """Seconds."""
+    config_error: str
+    """Why the configuration file was not taken at the last reload; the one before is in force."""
+
+
+def status(agent: AgentState, snapshot: Snapshot, pin: Pin | Problem) -> dict[str, Any]:
+    """How things stand, what is wrong, and what to do about it."""
+    known = snapshot.knowledge
+    return {
+        "agent": {"version": agent.version, "mode": agent.mode.value, "uptime_s": round(agent.uptime)},
+        "tailscaled": {
+            "version": known.version,
+            "state": known.backend_state,
+            "control_url": known.control_url,
+            "node_id": known.node_id,
+            "tailnet_id": known.tailnet_id,
+            "addresses": sorted(str(address) for address in known.self_addresses),
+            "bus": "live" if snapshot.bus_live else "down",
+            "age_s": round(snapshot.age, 1),
+        },
+        "sources": [
+            {"name": policy.source, "rules": len(policy.rules), "age_s": round(snapshot.policy_age, 1)}
+            for policy in known.policies
+        ],
+        "pin": _pin(pin),
+        "problems": _problems(agent, snapshot, pin),
+        "warnings": list(known.warnings),
+        "ready": not _problems(agent, snapshot, pin),
+    }
+
+
+def _pin(pin: Pin | Problem) -> dict[str, str] | None:
+    if isinstance(pin, Problem):
+        return None
+    return {"control_url": pin.control_url, "node_id": pin.node_id, "tailnet_id": pin.tailnet_id}
+
+
+def _problems(agent: AgentState, snapshot: Snapshot, pin: Pin | Problem) -> list[str]:
+    known = snapshot.knowledge
+    found = []
+    if agent.config_error:
+        found.append(f"the configuration was not taken, the one before is in force: {agent.config_error}")
+    if known.problem is not None:
+        found.append(known.problem.detail)
+    elif known.backend_state != RUNNING:
+        found.append(f"tailscaled is in state {known.backend_state!r}: see 'tailscale status', run 'tailscale up'")
+    if isinstance(pin, Problem):
+        found.append(pin.detail)
+    elif known.problem is None and known.node_id and not _pinned(pin, known):
+        found.append(
+            "tailscaled is logged in elsewhere than root pinned this host to; "
+            "if root means this change, run 'pam-tailscale pin --repin'"
+        )
+    if known.problem is None and known.backend_state == RUNNING and known.policy_problem is not None:
+        found.append(known.policy_problem.detail)
+    if known.cached:
+        found.append("tailscaled works from a netmap of its disk, the control plane has not answered yet: wait")
+    return found
+
+
+def _pinned(pin: Pin, known: Knowledge) -> bool:
+    return pin == Pin(known.control_url, known.node_id, known.tailnet_id)
+
+
+def whois(address: IPAddress, peer: Peer | Problem | None, known: Knowledge) -> dict[str, Any]:
+    """Who is at an address."""
+    document: dict[str, Any] = {"address": str(address), "known": isinstance(peer, Peer)}
+    if isinstance(peer, Problem):
+        return document | {"problem": peer.detail}
+    if peer is None:
+        return document
+    return document | {
+        "node": peer.name,
+        "stable_id": peer.stable_id,
+        "addresses": [str(one) for one in peer.addresses],
+        "identity": peer.identity,
+        "login": "" if peer.tags else peer.login,
+        "tags": list(peer.tags),
+        "expired": peer.expired,
+        "self": peer.stable_id == known.node_id,
+    }
+
+
+def explanation(request: Request, decision: Decision, outcome: Outcome | None, now: float) -> dict[str, Any]:
+    """A decision, the rule that made it, and for every other rule why it did not."""
+    peer = decision.peer
+    return {
+        "user": request.user,
+        "from": join_port(request.connection.client, request.connection.client_port),
+        "to": str(request.connection.server),
+        "as_of": _time(now),
+        "decision": decision.verdict.value,
+        "reason": decision.reason.value,
+        "can_tell": decision.reason not in CANNOT_TELL,
+        "detail": decision.detail,
+        "person_reads": person_text(decision, request.user),
+        "node": peer.name if peer else "",
+        "identity": peer.identity if peer else "",
+        "rule": decision.rule,
+        "source": decision.source,
+        "rules": [_rule(source, rule, mismatch) for source, rule, mismatch in outcome.trace] if outcome else [],
+    }
+
+
+_MISMATCHES = {
+    Mismatch.MATCHED: "matches",
+    Mismatch.NO_ACTION: "has no action",
+    Mismatch.PRINCIPAL: "is not about this peer",
+    Mismatch.USER: "is about this peer, but not for this account",
+    Mismatch.NOT_REACHED: "comes after the rule that decides",
+}
+
+
+def _rule(source: str, rule: Rule, mismatch: Mismatch) -> dict[str, Any]:
+    expired = f"expired at {_time(rule.expires)}" if rule.expires is not None else ""
+    return {
+        "source": source,
+        "rule": rule.number,
+        "outcome": mismatch.value,
+        "why": expired if mismatch is Mismatch.EXPIRED else _MISMATCHES[mismatch],
+        "action": action_word(rule),
+        "users": dict(rule.users),
+        "principals": len(rule.principals),
+        "not_enforced": list(unenforced(rule.action)) if rule.action else [],
+        "unknown_fields": list(unknown_fields(rule)),
+    }
+
+
+def action_word(rule: Rule) -> str:
+    """What a rule does, in a word."""
+    action = rule.action
+    if action is None:
+        return "none"
+    if action.reject:
+        return "reject"
+    if action.hold_and_delegate:
+        return "check"
+    return "accept" if action.accept else "malformed"
+
+
+def _time(moment: float) -> str:
+    return datetime.datetime.fromtimestamp(moment, datetime.UTC).isoformat(timespec="seconds")

@@ -1,0 +1,119 @@
+"""The agent's socket: accepts, learns who asks, reads one message, sends the answers. Knows no request by name.
+
+A fixed set of threads waits in accept(). Requests of root and of the key helper, which stand in the way of logins, are
+worked on right there; those of anyone else are handed to one thread of their own with a short queue, so that no local
+user can keep logins waiting by connecting and saying nothing.
+"""
+
+import contextlib
+import logging
+import queue
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from pam_tailscale import wire
+from pam_tailscale.errors import WireError
+
+BACKLOG = 256
+TRUSTED_PATIENCE = 5.0
+"""Seconds that a shim may take to send its request, or to take an answer."""
+PUBLIC_PATIENCE = 0.5
+"""The same for anyone else."""
+PUBLIC_QUEUE = 32
+
+_CREDENTIALS = struct.Struct("3i")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who is at the other end (SO_PEERCRED)."""
+
+    pid: int
+    uid: int
+    gid: int
+
+
+Send = Callable[[Mapping[str, str]], None]
+Handle = Callable[[wire.Message, Asker, Send], None]
+
+
+class Server:
+    """Serves a listening SOCK_SEQPACKET socket until told to stop.
+
+    Args:
+        listener: the socket; the server closes it when it stops.
+        handle: answers one request by calling `send`; an exception closes the connection without a verdict, a denial.
+        trusted: uids that are served at once.
+        threads: how many of their requests are worked on at the same time.
+    """
+
+    def __init__(self, listener: socket.socket, handle: Handle, trusted: frozenset[int], threads: int) -> None:
+        self._listener = listener
+        self._handle = handle
+        self._trusted = trusted
+        self._stopping = threading.Event()
+        self._public: queue.Queue[tuple[socket.socket, Asker] | None] = queue.Queue(PUBLIC_QUEUE)
+        self._threads = [threading.Thread(target=self._accept, name=f"accept-{n}") for n in range(threads)]
+        self._public_thread = threading.Thread(target=self._serve_public, name="public")
+
+    def start(self) -> None:
+        """Begin to serve; returns at once."""
+        self._listener.settimeout(None)
+        for thread in [*self._threads, self._public_thread]:
+            thread.start()
+
+    def stop(self) -> None:
+        """Take no more requests and wait for those that are being answered."""
+        self._stopping.set()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes every accept()
+        for thread in self._threads:
+            thread.join()
+        self._public.put(None)
+        self._public_thread.join()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                if not self._stopping.is_set():
+                    log.exception("accept() failed")
+                    time.sleep(0.1)  # as when descriptors run out: others give theirs back
+                continue
+            asker = Asker(*_CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)))
+            if asker.uid in self._trusted:
+                self._serve(connection, asker, TRUSTED_PATIENCE)
+                continue
+            try:
+                self._public.put_nowait((connection, asker))
+            except queue.Full:
+                connection.close()
+
+    def _serve_public(self) -> None:
+        while (item := self._public.get()) is not None:
+            self._serve(*item, PUBLIC_PATIENCE)
+
+    def _serve(self, connection: socket.socket, asker: Asker, patience: float) -> None:
+        with connection:
+            try:
+                connection.settimeout(patience)
+                message = wire.decode(connection.recv(wire.MESSAGE_MAX + 1))
+                self._handle(message, asker, lambda pairs: _send(connection, pairs))
+            except WireError as err:
+                log.warning("a request of uid %d, pid %d is refused: %s", asker.uid, asker.pid, err)
+            except OSError as err:
+                log.info("uid %d, pid %d went away: %s", asker.uid, asker.pid, err)
+            except Exception:
+                log.exception("a request of uid %d, pid %d failed", asker.uid, asker.pid)
+
+
+def _send(connection: socket.socket, pairs: Mapping[str, str]) -> None:
+    connection.send(wire.encode(pairs), socket.MSG_NOSIGNAL)

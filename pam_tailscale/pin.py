@@ -1,0 +1,74 @@
+"""The pin: which control plane, tailnet and node root has bound this host to. Reads and writes its file, nothing else.
+
+tailscale's operator may log the node in elsewhere without being root; the pin is what makes that a refusal.
+"""
+
+import json
+import os
+import stat
+from pathlib import Path
+
+from pam_tailscale.errors import ConfigError
+from pam_tailscale.model import Pin
+
+FORMAT = 1
+_SIZE_MAX = 4096
+
+
+def load(path: Path) -> Pin | None:
+    """The pin, or None where there is none.
+
+    Raises ConfigError for a file that is damaged or that others than root may write.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    except OSError as err:
+        raise ConfigError(f"{path}: cannot be read ({err.strerror}): run 'pam-tailscale pin --repin' as root") from err
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != 0 or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise ConfigError(f"{path}: must be a file of root that nobody else may write: chown root, chmod 0644")
+        return _parse(file.read(_SIZE_MAX + 1), path)
+
+
+def _parse(content: bytes, path: Path) -> Pin:
+    damaged = ConfigError(f"{path}: is damaged: run 'pam-tailscale pin --repin' as root")
+    if len(content) > _SIZE_MAX:
+        raise damaged
+    try:
+        raw = json.loads(content)
+    except ValueError as err:
+        raise damaged from err
+    if not isinstance(raw, dict) or raw.pop("format", None) != FORMAT:
+        raise damaged
+    values = [raw.pop(name, None) for name in ("control_url", "node_id", "tailnet_id")]
+    control_url, node_id, tailnet_id = (value if isinstance(value, str) else None for value in values)
+    if raw or not control_url or not node_id or tailnet_id is None:
+        raise damaged
+    return Pin(control_url, node_id, tailnet_id)
+
+
+def store(pin: Pin, path: Path) -> None:
+    """Write the pin whole or not at all: 0644, synced, then renamed over the old one. Raises ConfigError."""
+    content = {
+        "format": FORMAT,
+        "control_url": pin.control_url,
+        "node_id": pin.node_id,
+        "tailnet_id": pin.tailnet_id,
+    }
+    temporary = path.with_name(path.name + ".new")
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        with os.fdopen(descriptor, "w") as file:
+            os.fchmod(file.fileno(), 0o644)
+            json.dump(content, file, indent=1)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    except OSError as err:
+        raise ConfigError(f"{path}: cannot be written ({err.strerror}): run this as root") from err

@@ -1,0 +1,1 @@
+"""The tailnet's SSH policy: records, evaluation and the decision built on them. Pure: no socket, file, clock or log."""

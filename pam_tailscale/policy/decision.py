@@ -1,0 +1,232 @@
+"""The decision about one login: a pure function of the request, what was found out, and the time.
+
+The steps come in the order of the numbers; the first that does not hold answers. Each has its own reason, and a detail
+for the administrator. Whatever cannot be found out is a no.
+"""
+
+from pam_tailscale.model import (
+    Account,
+    Decision,
+    Mode,
+    Peer,
+    Pin,
+    Reason,
+    Request,
+    Verdict,
+    in_tailnet,
+)
+from pam_tailscale.policy.evaluate import ROOT, Outcome, Query, evaluate, unknown_fields
+from pam_tailscale.policy.facts import Facts, Limits, Problem
+from pam_tailscale.policy.limits import limit
+
+RUNNING = "Running"
+
+
+def decide(request: Request, facts: Facts, limits: Limits, now: float, decision_id: str) -> Decision:
+    """Answer one request. `now` is Unix time; `decision_id` finds the decision in the journal."""
+    return decide_with_trace(request, facts, limits, now, decision_id, trace=False)[0]
+
+
+def decide_with_trace(
+    request: Request, facts: Facts, limits: Limits, now: float, decision_id: str, *, trace: bool = True
+) -> tuple[Decision, Outcome | None]:
+    """The same decision, and what the policy says; with `trace` of every rule. None where it could not be asked."""
+    peer = facts.peer if isinstance(facts.peer, Peer) else None
+    account = facts.account
+    problem = (
+        _right_tailscaled(request, facts, limits)
+        or _account(request.user, account, limits)
+        or _addresses(request, facts)
+        or _identity(request, facts, now)
+    )
+    if problem is not None or peer is None or account is None:
+        problem = problem or Problem(Reason.INTERNAL_ERROR, "a step let through what it should not: report this")
+        return _denied(problem, decision_id, peer), _only_trace(request, facts, now) if trace else None
+    query = Query.of(peer, request.connection.client, request.user, account.uid)
+    outcome = evaluate(facts.knowledge.policies, query, now, trace=trace)
+    problem = _rule(outcome, request.user) or limit(outcome, account, limits) or _check(outcome)
+    return _decision(problem, outcome, peer, decision_id), outcome
+
+
+def _only_trace(request: Request, facts: Facts, now: float) -> Outcome | None:
+    """What the policy would have said, for an explanation of a login that failed before it was asked."""
+    if not isinstance(facts.peer, Peer):
+        return None
+    uid = facts.account.uid if facts.account else None
+    query = Query.of(facts.peer, request.connection.client, request.user, uid)
+    return evaluate(facts.knowledge.policies, query, now, trace=True)
+
+
+def _right_tailscaled(request: Request, facts: Facts, limits: Limits) -> Problem | None:
+    """Step 0: is it the tailscaled that root trusts, is it running, and is what we know of it fresh?"""
+    knowledge = facts.knowledge
+    if request.mode is not limits.mode and request.mode is Mode.ENFORCE:
+        return Problem(
+            Reason.MODE_MISMATCH,
+            "sshd is set up to enforce, the agent's configuration says observe: set mode in agent.toml as the module's",
+        )
+    if knowledge.problem is not None:
+        return knowledge.problem
+    if knowledge.backend_state != RUNNING:
+        return Problem(
+            Reason.TAILSCALED_NOT_RUNNING,
+            f"tailscaled is in state {knowledge.backend_state!r}: see 'tailscale status', run 'tailscale up'",
+        )
+    if isinstance(facts.pin, Problem):
+        return facts.pin
+    return _pin(facts.pin, facts) or _freshness(facts, limits) or knowledge.policy_problem
+
+
+def _pin(pin: Pin, facts: Facts) -> Problem | None:
+    known = facts.knowledge
+    pairs = (
+        ("control plane", pin.control_url, known.control_url),
+        ("node", pin.node_id, known.node_id),
+        ("tailnet", pin.tailnet_id, known.tailnet_id),
+    )
+    for what, pinned, seen in pairs:
+        if pinned != seen:
+            return Problem(
+                Reason.PIN_MISMATCH,
+                f"this host is pinned to {what} {pinned!r}, tailscaled is at {seen!r}: if root means this change, "
+                "run 'pam-tailscale pin --repin'",
+            )
+    return None
+
+
+def _freshness(facts: Facts, limits: Limits) -> Problem | None:
+    if facts.knowledge.cached:
+        return Problem(
+            Reason.NETMAP_CACHED,
+            "tailscaled works from a netmap of its disk, the control plane has not answered yet: "
+            "wait, or see 'tailscale status'",
+        )
+    if facts.age > limits.max_age:
+        return Problem(
+            Reason.KNOWLEDGE_STALE,
+            f"nothing was heard from tailscaled for {facts.age:.0f} s: see 'systemctl status tailscaled'",
+        )
+    return None
+
+
+def _account(user: str, account: Account | None, limits: Limits) -> Problem | None:
+    """Step 1: the account is the one that was named, letter by letter, and could log in at all."""
+    if user.isdecimal():
+        return Problem(Reason.ACCOUNT_NUMERIC, "a name of digits alone could be taken for a uid: rename the account")
+    if account is None:
+        return Problem(Reason.ACCOUNT_UNKNOWN, "there is no such account on this host: create it")
+    if account.name != user:
+        return Problem(
+            Reason.ACCOUNT_ALIAS,
+            f"the name leads to the account {account.name!r}: log in under that name, as it is spelt",
+        )
+    if not account.shell_usable:
+        return Problem(Reason.ACCOUNT_SHELL, f"the shell {account.shell!r} is missing or not executable: see chsh(1)")
+    if (account.uid == 0 or user == ROOT) and not limits.allow_root:
+        return Problem(Reason.ROOT_NOT_ALLOWED, "allow_root is false in agent.toml")
+    return None
+
+
+def _addresses(request: Request, facts: Facts) -> Problem | None:
+    """Step 2: from another node to this one, and the answer goes back into the tailnet."""
+    connection, own = request.connection, facts.knowledge.self_addresses
+    if connection.server not in own:
+        return Problem(
+            Reason.SERVER_NOT_SELF,
+            f"{connection.server} is not an address tailscaled gave this host: does another program use the range?",
+        )
+    if not in_tailnet(connection.client):
+        return Problem(Reason.CLIENT_NOT_TAILNET, f"{connection.client} is not an address of a tailnet")
+    if connection.client in own:
+        return Problem(Reason.CLIENT_IS_LOCAL, "a connection from this host to itself has no other node behind it")
+    if isinstance(facts.route, Problem):
+        return facts.route
+    if facts.route.local:
+        return Problem(Reason.CLIENT_IS_LOCAL, f"{connection.client} is an address of this host itself")
+    if facts.route.interface != facts.knowledge.interface:
+        return Problem(
+            Reason.ROUTE_NOT_TAILNET,
+            f"the way back to {connection.client} leaves by another interface than tailscaled's: see 'ip route get'",
+        )
+    return None
+
+
+def _identity(request: Request, facts: Facts, now: float) -> Problem | None:
+    """Step 3: tailscaled knows the peer, at this address, and its key is valid."""
+    peer, client = facts.peer, request.connection.client
+    if isinstance(peer, Problem):
+        return peer
+    if peer is None:
+        return Problem(Reason.PEER_UNKNOWN, f"tailscaled knows no peer at {client}: see 'tailscale whois {client}'")
+    if client not in peer.addresses:
+        return Problem(Reason.PEER_ADDRESS_MISMATCH, f"asked about {client}, tailscaled answered about {peer.name}")
+    if peer.stable_id == facts.knowledge.node_id:
+        return Problem(Reason.PEER_IS_SELF, "tailscaled says the peer is this host itself")
+    if peer.expired or (peer.key_expiry is not None and peer.key_expiry <= now):
+        return Problem(Reason.PEER_EXPIRED, f"the key of {peer.name} has expired: its owner runs 'tailscale up' there")
+    return None
+
+
+_RULE_DETAILS = {
+    Reason.NO_RULE: "no rule of the tailnet's SSH policy is about this peer and this host",
+    Reason.USER_NOT_IN_RULE: "rules are about this peer, but none lets it in as this account",
+    Reason.RULE_REJECTS: "the rule rejects",
+    Reason.RULE_MALFORMED: "the rule's action neither accepts nor rejects nor asks for a check: mend the policy",
+}
+
+
+def _rule(outcome: Outcome, user: str) -> Problem | None:
+    """Step 4: a rule accepts, or asks for a check."""
+    if outcome.reason in (Reason.ACCEPTED, Reason.CHECK_NEEDED):
+        return None
+    if outcome.reason is Reason.POLICY_SHAPE:
+        fields = ", ".join(unknown_fields(outcome.rule)) if outcome.rule else ""
+        return Problem(
+            Reason.POLICY_SHAPE,
+            f"a rule that could decide has fields this version does not know ({fields}): upgrade pam-tailscale",
+        )
+    detail = _RULE_DETAILS[outcome.reason]
+    if outcome.reason in (Reason.NO_RULE, Reason.USER_NOT_IN_RULE):
+        detail += f": see 'pam-tailscale explain {user!r} --from ADDRESS'"
+    return Problem(outcome.reason, detail)
+
+
+def _check(outcome: Outcome) -> Problem | None:
+    """Step 6: a check cannot be passed with this version, so the rule is a no."""
+    if outcome.reason is not Reason.CHECK_NEEDED:
+        return None
+    return Problem(
+        Reason.CHECK_NEEDED,
+        "the rule asks for a check, which this version cannot do: use an accept rule, or upgrade pam-tailscale",
+    )
+
+
+def _decision(problem: Problem | None, outcome: Outcome, peer: Peer, decision_id: str) -> Decision:
+    rule = outcome.rule
+    if problem is not None:
+        mapped = outcome.user if problem.reason is Reason.RULE_MAPS_USER else ""
+        return Decision(
+            verdict=Verdict.DENY,
+            reason=problem.reason,
+            id=decision_id,
+            detail=problem.detail,
+            rule=rule.number if rule else None,
+            source=outcome.source,
+            peer=peer,
+            mapped_user=mapped,
+        )
+    if rule is None or rule.action is None:
+        return _denied(Problem(Reason.INTERNAL_ERROR, "accepted without a rule: report this"), decision_id, peer)
+    return Decision(
+        verdict=Verdict.ALLOW,
+        reason=Reason.ACCEPTED,
+        id=decision_id,
+        rule=rule.number,
+        source=outcome.source,
+        peer=peer,
+        message=rule.action.message,
+    )
+
+
+def _denied(problem: Problem, decision_id: str, peer: Peer | None) -> Decision:
+    return Decision(Verdict.DENY, problem.reason, decision_id, problem.detail, peer=peer)

@@ -1,0 +1,74 @@
+"""What a decision is made of: everything the agent found out, as values. Gathering it is the agent's business."""
+
+from dataclasses import dataclass
+
+from pam_tailscale.model import Account, IPAddress, Mode, Peer, Pin, Reason
+from pam_tailscale.policy.rules import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that could not be found out, with its reason and what the administrator should do."""
+
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """tailscaled's state as last read; one value, replaced as a whole."""
+
+    backend_state: str
+    """tailscaled's word: Running, Stopped, NeedsLogin, Starting…"""
+    version: str
+    control_url: str
+    node_id: str
+    """Stable id of this host's own node."""
+    tailnet_id: str
+    self_addresses: frozenset[IPAddress]
+    interface: int | None
+    """Index of the network interface that carries these addresses; None where there is none (no TUN)."""
+    cached: bool
+    """The netmap came from tailscaled's disk, not from the control plane."""
+    policies: tuple[Policy, ...]
+    problem: Problem | None = None
+    """Set where tailscaled could not be asked; then nothing else here may be relied on."""
+    policy_problem: Problem | None = None
+    """Set where the policy could not be read; `policies` is empty then."""
+    warnings: tuple[str, ...] = ()
+    """Settings of tailscaled that keep people out or let them past sshd, each with what to do about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The host's own limits, from the configuration and /etc/login.defs."""
+
+    mode: Mode
+    allow_root: bool
+    uid_min: int
+    """Accounts below it, root aside, are system accounts."""
+    max_age: float = 60.0
+    """Seconds that knowledge may be old."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteBack:
+    """Which way the kernel would send packets to the client."""
+
+    local: bool
+    """The client's address is this host's own."""
+    interface: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that one decision may use. A Problem stands where a value could not be had."""
+
+    knowledge: Knowledge
+    age: float
+    """Seconds since the knowledge was last known to be true; 0 with a live bus."""
+    pin: Pin | Problem
+    account: Account | None
+    route: RouteBack | Problem
+    peer: Peer | Problem | None
+    """None: tailscaled knows nobody at that address."""

@@ -1,0 +1,62 @@
+"""What the person who logs in may read. Three forms, so that nobody can find out by them which accounts exist.
+
+Text for the administrator is made elsewhere and never comes here.
+"""
+
+from pam_tailscale.model import Decision, Reason
+
+USER_SHOWN = 64
+"""Characters of a user name that are repeated to the person."""
+
+_PASSING = frozenset(
+    {
+        Reason.AGENT_STARTING,
+        Reason.MODE_MISMATCH,
+        Reason.TAILSCALED_UNREACHABLE,
+        Reason.TAILSCALED_NOT_ROOT,
+        Reason.TAILSCALED_NOT_RUNNING,
+        Reason.NETMAP_CACHED,
+        Reason.KNOWLEDGE_STALE,
+        Reason.NOT_PINNED,
+        Reason.PIN_DAMAGED,
+        Reason.PIN_MISMATCH,
+        Reason.STATE_CHANGED,
+        Reason.POLICY_UNAVAILABLE,
+        Reason.REQUEST_DAMAGED,
+        Reason.INTERNAL_ERROR,
+    }
+)
+"""Reasons that say nothing about the person: the host cannot tell at the moment."""
+
+
+def person_text(decision: Decision, user: str) -> str:
+    """The line for whoever is refused, with the decision's id; for an accepted login the rule's own message, if any.
+
+    The first form repeats the words of Tailscale's own server (tailssh.go), which people search for.
+    """
+    if decision.allowed:
+        return printable(decision.message)
+    if decision.reason in _PASSING:
+        said = "this host cannot ask the tailnet's policy at the moment, try again later"
+    elif decision.reason is Reason.RULE_MAPS_USER:
+        said = f"log in as {quoted(decision.mapped_user)}"
+    else:
+        said = f"tailnet policy does not permit you to SSH as user {quoted(user)}"
+    return f"tailscale: {said} (decision {decision.id})"
+
+
+def quoted(text: str, longest: int = USER_SHOWN) -> str:
+    """Text in double quotes, cut to `longest` characters, with everything that a terminal could act on escaped."""
+    shown = text[:longest] + ("…" if len(text) > longest else "")
+    return '"' + "".join(_escaped(char) for char in shown) + '"'
+
+
+def _escaped(char: str) -> str:
+    if char in '"\\':
+        return "\\" + char
+    return char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def printable(text: str) -> str:
+    """Text from the policy with control characters, line ends aside, replaced."""
+    return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
