@@ -16,13 +16,14 @@ from pam_tailscale.errors import TailscaledError
 from pam_tailscale.model import IPAddress, Peer
 from pam_tailscale.tailnet import parse
 from pam_tailscale.tailnet.records import Prefs, Status
-from pam_tailscale.tailnet.stream import HOST, require_root, unreachable
+from pam_tailscale.tailnet.stream import HOST, require_root
+from pam_tailscale.tailnet.trouble import refused, unreachable
 
 BODY_MAX: Final = 1 << 20
 """Bytes. A whois answer, `prefs` and `status` without peers have a few KiB; a node with many capabilities tens."""
 
 _CHUNK = 1 << 16
-_OK, _FORBIDDEN, _NOT_FOUND, _UNAVAILABLE = 200, 403, 404, 503
+_OK, _NOT_FOUND = 200, 404
 _CLOSED = (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError)
 
 
@@ -153,15 +154,3 @@ class _Connection(http.client.HTTPConnection):
         except (ConnectionResetError, BrokenPipeError) as err:
             raise unreachable(self.path, err) from err
         require_root(self.sock, self.path)
-
-
-def refused(what: str, code: int, body: bytes) -> TailscaledError:
-    """The error for an answer of tailscaled that is not 200; `what` is the method that was asked."""
-    text = parse.shown(body[:1000].decode("utf-8", "replace").strip())
-    if code == _FORBIDDEN:
-        advice = "check that the configured socket is tailscaled's own and that this version of Tailscale is supported"
-    elif code == _UNAVAILABLE:
-        advice = "tailscaled is still starting, or logged out: see `tailscale status`"
-    else:
-        advice = "see `journalctl -u tailscaled`"
-    return TailscaledError(f"tailscaled answered {what} with {code} {text}: {advice}")

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pam_tailscale.errors import TailscaledError
 from pam_tailscale.model import IPAddress, Peer, parse_address
 from pam_tailscale.tailnet.records import BusEvent, Prefs, Status
+from pam_tailscale.tailnet.trouble import shown
 
 T = TypeVar("T")
 
@@ -17,8 +18,6 @@ Object = dict[str, Any]
 
 # ipn/backend.go, State: the bus sends the number, `status` the name.
 STATES = ("NoState", "InUseOtherUser", "NeedsLogin", "NeedsMachineAuth", "Stopped", "Starting", "Running")
-
-_SHOWN = 200
 
 
 def document(text: bytes, what: str) -> Object:
@@ -111,11 +110,6 @@ def moment(text: str) -> float | None:
     if when is None or when.tzinfo is None:
         raise _odd(f"{shown(text)} in place of a time")
     return when.timestamp()
-
-
-def shown(text: str) -> str:
-    """Text from the network as it may stand in a message: quoted, its control characters escaped, bounded."""
-    return repr(text[:_SHOWN])
 
 
 def _object(value: object, name: str) -> Object:

@@ -10,6 +10,9 @@ from pam_tailscale.errors import TailscaledError
 from pam_tailscale.model import IPAddress
 from pam_tailscale.policy.rules import Policy
 
+DEFAULT_CONTROL_URL = "https://controlplane.tailscale.com"
+"""What an empty ControlURL means (ipn/prefs.go)."""
+
 _VERSION = re.compile(r"(\d{1,6})\.(\d{1,6})\.(\d{1,6})(?![\d.])", re.ASCII)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from pam_tailscale.errors import TailscaledError, TailscaledNotRootError
+from pam_tailscale.tailnet.trouble import unreachable
 
 HOST: Final = "local-tailscaled.sock"
 """tailscaled refuses any other Host (localapi.go, validHost)."""
@@ -33,14 +34,6 @@ def require_root(connection: sockets.socket, path: str) -> None:
             f"the program listening at {path} runs as uid {uid}, not as root, and is not believed: "
             "find out who put it there, and restart tailscaled"
         )
-
-
-def unreachable(path: str, err: Exception) -> TailscaledError:
-    """The error for a tailscaled that does not answer at all."""
-    return TailscaledError(
-        f"cannot reach tailscaled at {path} ({type(err).__name__}: {err}): "
-        "is it running (`systemctl status tailscaled`), and is the path right?"
-    )
 
 
 def connect(path: str, timeout: float) -> sockets.socket:
