@@ -1,12 +1,13 @@
 """A device from which people log in: ssh, scp and sftp in a sandbox of its own."""
 
+import shlex
 import subprocess
-from collections.abc import Sequence
-from pathlib import PurePosixPath
+from collections.abc import Mapping, Sequence
 
 from tests.support.sandbox import Sandbox
 
 _ASKPASS = "/root/askpass"
+_ASKED = "/root/askpass.used"
 
 # None of these is about what is tested: unknown host keys, and the slow post-quantum exchange of 9.2.
 _OPTIONS = {
@@ -23,7 +24,7 @@ class Client:
 
     def __init__(self, box: Sandbox) -> None:
         self.box = box
-        box.write(_ASKPASS, '#!/bin/sh\nprintf "%s\\n" "$SSH_PASSWORD"\n', 0o755)
+        box.write(_ASKPASS, f'#!/bin/sh\ntouch {_ASKED}\nprintf "%s\\n" "$SSH_PASSWORD"\n', 0o755)
 
     def make_key(self, name: str) -> str:
         """Makes a key and answers its private file; the public one is beside it, with `.pub`."""
@@ -55,6 +56,7 @@ class Client:
         """
         options = self.options(source=source, batch=batch and password is None, key=key)
         argv = ["ssh", *options, *args, f"{user}@{address}"]
+        self.box.run(["rm", "-f", _ASKED])
         if command is not None:
             argv += [command] if isinstance(command, str) else list(command)
         return self.box.run(argv, env=self.environment(password), check=False, timeout=timeout)
@@ -68,7 +70,7 @@ class Client:
             options["PubkeyAuthentication"] = "no"
         else:
             options |= {"IdentityFile": key, "IdentitiesOnly": "yes"}
-        return [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
+        return _as_arguments(options)
 
     def environment(self, password: str | None) -> dict[str, str]:
         """The environment in which ssh gets the password from a program instead of a terminal."""
@@ -76,10 +78,21 @@ class Client:
             return {}
         return {"SSH_ASKPASS": _ASKPASS, "SSH_ASKPASS_REQUIRE": "force", "SSH_PASSWORD": password}
 
-    def python(self, program: str, *args: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        """Runs a Python program with Debian's own Python (which has paramiko)."""
-        return self.box.run(["/usr/bin/python3", "-c", program, *args], check=False, timeout=timeout)
+    def was_asked(self) -> bool:
+        """Whether the last `ssh` asked for a password."""
+        return self.box.exists(_ASKED)
 
-    def home(self, name: str) -> str:
-        """A path in the home directory of whoever runs ssh."""
-        return str(PurePosixPath("/root") / name)
+    def command(self, user: str, address: str, source: str) -> list[str]:
+        """An ssh that offers whatever its agent has and may show and ask things."""
+        options = {**_OPTIONS, "BatchMode": "no", "BindAddress": source}
+        return ["ssh", *_as_arguments(options), f"{user}@{address}", "true"]
+
+    def with_agent(self, keys: int, argv: list[str]) -> subprocess.CompletedProcess[str]:
+        """Runs a command with an ssh-agent that holds so many keys."""
+        files = [self.make_key(f"agent-{number}") for number in range(keys)]
+        script = f"ssh-add -q {' '.join(files)} && exec {shlex.join(argv)}"
+        return self.box.run(["ssh-agent", "sh", "-c", script], check=False)
+
+
+def _as_arguments(options: Mapping[str, str]) -> list[str]:
+    return [part for name, value in options.items() for part in ("-o", f"{name}={value}")]

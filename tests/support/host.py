@@ -109,6 +109,9 @@ class Host:
     def install_halves(self) -> None:
         """Installs the drop-in and its PAM half as contrib/sshd_config.d has them. sshd sees it at its next start."""
         self.box.write(LOCAL_CONF, "PermitRootLogin yes\n")
+        for file in self.halves.iterdir():
+            self.box.write(f"/usr/share/pam-tailscale/sshd_config.d/{self.halves.name}/{file.name}", file.read_bytes())
+        self.box.write("/usr/libexec/pam-tailscale/check-halves", (CONTRIB / "check-halves").read_bytes(), 0o755)
         self.box.write(self.pam_file, self.pam_half())
         if not self.has_service_names:
             access = (self.halves / "not-tailnet.access").read_bytes()
@@ -126,6 +129,10 @@ class Host:
         if self.has_service_names:
             return (self.halves / "sshd-tailscale").read_text()
         return (self.halves / "pam.d-sshd.lines").read_text() + self.stock_pam
+
+    def check_halves(self) -> subprocess.CompletedProcess[str]:
+        """Runs the check that stands before every start and reload of sshd."""
+        return self.box.run(["/usr/libexec/pam-tailscale/check-halves"])
 
     def configure(self, text: str) -> None:
         """Replaces the agent's configuration; it counts at the agent's next start or SIGHUP."""
@@ -148,7 +155,9 @@ class Host:
         program = ["-c", wrapper] if wrapper else ["-m", "pam_tailscale.agent.app"]
         ready_before = self._ready_messages()
         argv = [self.python, *program, "--config", CONFIG]
-        agent = self.box.popen(argv, "/var/log/agent.log", env={**self._env, "NOTIFY_SOCKET": "/run/systemd/notify"})
+        # What systemd tells a service: where to say that it is ready, and that its output is read by the journal.
+        env = {**self._env, "NOTIFY_SOCKET": "/run/systemd/notify", "JOURNAL_STREAM": "1:1"}
+        agent = self.box.popen(argv, "/var/log/agent.log", env=env)
         self.agent = agent
 
         def ready() -> bool:
@@ -172,8 +181,8 @@ class Host:
     def start_sshd(self, *, penalties: bool = False) -> None:
         """Starts sshd on port 22 and waits until it listens.
 
-        `penalties`: whether sources that fail to log in are shut out for a while, as is stock from 9.8 on. Tests fail to
-        log in all the time.
+        `penalties`: whether sources that fail to log in are shut out for a while, as is stock from 9.8 on. Tests fail
+        to log in all the time.
         """
         self._starts += 1
         log = self._sshd_log_path
