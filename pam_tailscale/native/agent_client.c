@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -49,8 +48,8 @@ agent_request_add(struct agent_request *request, const char *key, const char *va
 	append(request, value);
 }
 
-static int64_t
-now_ms(void)
+int64_t
+monotonic_ms(void)
 {
 	struct timespec now;
 
@@ -62,7 +61,7 @@ now_ms(void)
 static int
 limit_blocking(int fd, int64_t deadline)
 {
-	int64_t left = deadline - now_ms();
+	int64_t left = deadline - monotonic_ms();
 	struct timeval limit;
 
 	if (left <= 0)
@@ -147,7 +146,7 @@ wait_readable(int fd, int64_t deadline)
 	int r;
 
 	do {
-		left = deadline - now_ms();
+		left = deadline - monotonic_ms();
 		if (left <= 0)
 			return -ETIMEDOUT;
 		r = poll(&wanted, 1, (int)left);
@@ -284,7 +283,7 @@ int
 agent_ask(const struct agent_place *place, const struct agent_request *request, agent_info_fn *info, void *context,
     struct agent_verdict *ret_verdict)
 {
-	int64_t deadline = now_ms() + place->timeout_ms;
+	int64_t deadline = monotonic_ms() + place->timeout_ms;
 	int fd, r;
 
 	memset(ret_verdict, 0, sizeof(*ret_verdict));

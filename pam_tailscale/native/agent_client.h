@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "tailscale_wire.h"
@@ -33,6 +34,9 @@ struct agent_verdict {
 	char id[AGENT_ID_MAX + 1];
 	char text[TSW_TEXT_MAX + 1]; /* for the person, as the agent sent it: not yet safe to show */
 };
+
+/* The clock of all deadlines and durations here. */
+int64_t monotonic_ms(void);
 
 typedef void agent_info_fn(const char *text, void *context);
 

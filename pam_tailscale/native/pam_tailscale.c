@@ -9,12 +9,10 @@
  */
 #include <errno.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
-#include <time.h>
 
 #include <security/pam_ext.h>
 #include <security/pam_modules.h>
@@ -53,15 +51,6 @@ struct notes {
 	char text[NOTES_MAX][TSW_TEXT_MAX + 1];
 	size_t count;
 };
-
-static int64_t
-now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 static void
 parse_arguments(struct login *login, int argc, const char **argv)
@@ -148,7 +137,7 @@ log_denial(const struct login *login, int priority, const char *reason, const ch
 	text_for_log(detail, quoted, sizeof(quoted));
 	format_address(login, address);
 	pam_syslog(login->pamh, priority, "decision=deny reason=%s user=%s addr=%s method=%s ms=%lld detail=%s", reason,
-	    user, address, login->method, (long long)(now_ms() - login->started_ms), quoted);
+	    user, address, login->method, (long long)(monotonic_ms() - login->started_ms), quoted);
 }
 
 static void
@@ -267,7 +256,7 @@ ask(const struct login *login)
 		text_for_log(verdict.id, id, sizeof(id));
 		pam_syslog(login->pamh, LOG_DEBUG, "decision=%s id=%s phase=%s method=%s ms=%lld",
 		    verdict.allow ? TSW_VERDICT_ALLOW : TSW_VERDICT_DENY, id, phase_of(login->stage), login->method,
-		    (long long)(now_ms() - login->started_ms));
+		    (long long)(monotonic_ms() - login->started_ms));
 	}
 	if (!verdict.allow)
 		return refuse(login, verdict.text[0] == '\0' ? TEXT_TRY_AGAIN_LATER : verdict.text);
@@ -306,7 +295,7 @@ answer_ours(struct login *login)
 static int
 answer(pam_handle_t *pamh, enum stage stage, int flags, int argc, const char **argv)
 {
-	struct login login = { .pamh = pamh, .stage = stage, .started_ms = now_ms() };
+	struct login login = { .pamh = pamh, .stage = stage, .started_ms = monotonic_ms() };
 	enum found found;
 	bool has_user;
 

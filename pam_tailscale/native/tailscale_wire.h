@@ -49,6 +49,7 @@
 #define TSW_KEY_METHOD "method"
 #define TSW_KEY_PHASE "phase"
 #define TSW_KEY_MODE "mode"
+#define TSW_KEY_AS_OF "as_of"
 #define TSW_KEY_ANSWER "answer"
 #define TSW_KEY_TEXT "text"
 #define TSW_KEY_VERDICT "verdict"

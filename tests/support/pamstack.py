@@ -1,0 +1,204 @@
+"""The C shims built for tests, and the module driven through libpam on a private service folder. Needs no root.
+
+Each run is a process of its own; what it read, logged, returned and left behind comes back as records.
+"""
+
+import fcntl
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tests.support.roots import CACHE, PROJECT
+
+Kind = Literal["plain", "sanitized"]
+
+NATIVE = PROJECT / "pam_tailscale/native"
+SOURCES = PROJECT / "tests/native"
+
+# security/_pam_types.h
+SUCCESS, PERM_DENIED, AUTH_ERR, CRED_INSUFFICIENT, MAXTRIES, SESSION_ERR, CRED_ERR = 0, 6, 7, 8, 11, 14, 17
+IGNORE, MODULE_UNKNOWN = 25, 28
+ERROR_MSG, TEXT_INFO = 3, 4
+
+IGNORED = CRED_INSUFFICIENT
+"""What a stack returns when our module ignored the connection: the module behind it gives this code and no other does."""
+
+ERRNO_BEFORE = 77
+
+_TYPES = ("auth", "account", "session")
+_SANITIZER_FLAGS = ["-O1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """The files of one build, readable by every user."""
+
+    kind: Kind
+    module: Path
+    helper: Path
+    driver: Path
+    capture: Path
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        """What a process of this build needs to run."""
+        if self.kind == "plain":
+            return extra
+        # A process that gave up root cannot be stopped and searched for leaks.
+        leaks = "0" if extra.get("LD_PRELOAD") else "1"
+        return {"ASAN_OPTIONS": f"detect_leaks={leaks}:abort_on_error=1", "UBSAN_OPTIONS": "print_stacktrace=1", **extra}
+
+    @property
+    def preload(self) -> str:
+        """LD_PRELOAD for a program whose log is to be read."""
+        return str(self.capture) if self.kind == "plain" else f"{_sanitizer_library()}:{self.capture}"
+
+
+@functools.cache
+def _sanitizer_library() -> str:
+    found = subprocess.run(["cc", "-print-file-name=libasan.so"], check=True, capture_output=True, text=True)
+    return str(Path(found.stdout.strip()).resolve())
+
+
+def build(kind: Kind) -> Built:
+    """Builds once per state of the sources, also when several test processes ask at the same time."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    folder = CACHE / f"native-{kind}-{_digest()}"
+    with (CACHE / "native.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            _build_into(folder, kind)
+    return Built(
+        kind, folder / "pam_tailscale.so", folder / "authorized-keys", folder / "driver", folder / "capture.so"
+    )
+
+
+def _digest() -> str:
+    digest = hashlib.sha256()
+    for source in sorted([*NATIVE.iterdir(), *SOURCES.glob("*.c")]):
+        if source.is_file():
+            digest.update(source.name.encode() + b"\0" + source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _build_into(folder: Path, kind: Kind) -> None:
+    with tempfile.TemporaryDirectory(dir=CACHE) as temporary:
+        out = Path(temporary, "out")
+        make = ["make", "-s", "-C", str(NATIVE), f"OUT={out}", f"SANITIZE={int(kind == 'sanitized')}"]
+        subprocess.run(make, check=True)
+        compile_test = ["cc", "-D_GNU_SOURCE", "-std=gnu11", "-g", "-Wall", "-Wextra", "-Werror"]
+        capture, driver = str(SOURCES / "capture_syslog.c"), str(SOURCES / "pam_driver.c")
+        subprocess.run([*compile_test, "-fPIC", "-shared", "-o", str(out / "capture.so"), capture], check=True)
+        flags = _SANITIZER_FLAGS if kind == "sanitized" else []
+        command = [*compile_test, *flags, "-rdynamic", "-o", str(out / "driver"), driver, capture, "-lpam", "-ldl"]
+        subprocess.run(command, check=True)
+        shutil.rmtree(out / "objects")
+        out.chmod(0o755)
+        out.rename(folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What came of one call into PAM."""
+
+    name: str
+    code: int
+    errno: int
+    shown: tuple[tuple[int, bytes], ...]
+    kept: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One process: its steps in order, and the lines it logged as "PRIORITY TEXT"."""
+
+    steps: tuple[Step, ...]
+    log: tuple[str, ...]
+
+    @property
+    def codes(self) -> list[int]:
+        return [step.code for step in self.steps]
+
+    @property
+    def shown(self) -> list[tuple[int, bytes]]:
+        return [message for step in self.steps for message in step.shown]
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What sshd would tell the module."""
+
+    user: bytes = b"alice"
+    connection: str | bytes | None = "100.64.0.7 50123 100.64.0.1 22"
+    at_keyboard: bool = False
+    descriptors: tuple[int, ...] = ()
+
+
+class PamStack:
+    """A service folder with our module in it, and behind it one that only answers where ours did not."""
+
+    def __init__(self, built: Built, folder: Path, arguments: Sequence[str]) -> None:
+        self.built = built
+        self._folder = folder / "pam.d"
+        self._folder.mkdir()
+        self._log = folder / "syslog"
+        self._log.touch()
+        names = {"auth": "auth=cred_insufficient cred=cred_insufficient", "account": "acct=cred_insufficient"}
+        names["session"] = "open_session=cred_insufficient close_session=cred_insufficient"
+        lines = []
+        for kind in _TYPES:
+            ours = " ".join(f"[{argument}]" for argument in arguments)
+            lines += [f"{kind} [success=done ignore=ignore default=die] {built.module} {ours}"]
+            lines += [f"{kind} required pam_debug.so {names[kind]}"]
+        (self._folder / "tested").write_text("\n".join(lines) + "\n")
+        (self._folder / "other").write_text("".join(f"{kind} required pam_deny.so\n" for kind in _TYPES))
+
+    def start(self, *steps: str, login: Login) -> subprocess.Popen[bytes]:
+        """Starts the process; `finish` reads what came of it."""
+        connection = "-" if login.connection is None else login.connection
+        command: list[str | bytes | Path] = [self.built.driver, self._folder, "tested", login.user.hex(), connection]
+        extra: Mapping[str, str] = {} if login.at_keyboard else {"PATH": os.environ["PATH"]}
+        return subprocess.Popen(
+            [*command, self.built.module, *steps],
+            env=self.built.environment(TEST_SYSLOG=str(self._log), **extra),
+            pass_fds=login.descriptors,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def finish(self, process: subprocess.Popen[bytes]) -> Run:
+        """Waits for the end of the process, which has to be a clean one."""
+        output, errors = process.communicate(timeout=30)
+        assert process.returncode == 0, errors.decode(errors="replace")
+        log = tuple(self._log.read_text(errors="surrogateescape").splitlines())
+        self._log.write_text("")
+        return Run(_parse_steps(output.decode()), log)
+
+    def run(self, *steps: str, login: Login | None = None) -> Run:
+        """Runs these steps in one process."""
+        return self.finish(self.start(*steps, login=login or Login()))
+
+
+def _parse_steps(output: str) -> tuple[Step, ...]:
+    steps: list[Step] = []
+    shown: list[tuple[int, bytes]] = []
+    for line in output.splitlines():
+        word, *rest = line.split(" ")
+        if word == "show":
+            message = bytes.fromhex(rest[1])
+            # pam_debug announces itself.
+            if not message.endswith(b"=cred_insufficient"):
+                shown.append((int(rest[0]), message))
+        elif word == "step":
+            steps.append(Step(rest[0], int(rest[1]), int(rest[2]), tuple(shown), frozenset()))
+            shown = []
+        elif word == "kept":
+            last = steps[-1]
+            steps[-1] = Step(last.name, last.code, last.errno, last.shown, last.kept | {rest[0]})
+    return tuple(steps)

@@ -1,0 +1,167 @@
+"""An agent that does as it is told: a SEQPACKET listener that plays one script per connection, right or wrong.
+
+It knows the protocol only well enough to break it; what a real agent answers is tested elsewhere.
+"""
+
+import contextlib
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pam_tailscale import wire
+
+Script = Callable[[socket.socket], None]
+
+_LISTEN = "import socket, sys; socket.socket(fileno=int(sys.argv[1])).listen()"
+
+
+def answer(kind: str, **pairs: str) -> bytes:
+    """One well-formed answer."""
+    return wire.encode({wire.KEY_ANSWER: kind, **pairs})
+
+
+def info(text: str) -> bytes:
+    """A line for the person."""
+    return answer(wire.ANSWER_INFO, **{wire.KEY_TEXT: text})
+
+
+ALLOW = answer(wire.ANSWER_VERDICT, verdict=wire.VERDICT_ALLOW, id="a1b2")
+
+
+def deny(text: str) -> bytes:
+    """A refusal with its reason."""
+    return answer(wire.ANSWER_VERDICT, verdict=wire.VERDICT_DENY, id="a1b2", text=text)
+
+
+def say(*messages: bytes) -> Script:
+    """Sends these messages and closes."""
+
+    def script(connection: socket.socket) -> None:
+        for message in messages:
+            connection.send(message)
+
+    return script
+
+
+def say_nothing_until_left(connection: socket.socket) -> None:
+    """Answers nothing; ends when the other end has given up."""
+    while connection.recv(1):
+        pass
+
+
+def say_too_late(connection: socket.socket) -> None:
+    """Says yes, but only to somebody who has already gone."""
+    say_nothing_until_left(connection)
+    connection.send(ALLOW)
+
+
+def chatter(connection: socket.socket) -> None:
+    """Sends `info` without end, faster than any deadline that starts anew with each message."""
+    while True:
+        connection.send(info("please wait"))
+
+
+@dataclass(slots=True)
+class Asked:
+    """One request as it arrived, and the process that sent it."""
+
+    message: bytes
+    pid: int
+    uid: int
+    gid: int
+
+    @property
+    def pairs(self) -> wire.Message:
+        return wire.decode(self.message)
+
+
+@dataclass(slots=True)
+class ScriptedAgent:
+    """Listens at `path`. The n-th connection gets the n-th script, all later ones the last."""
+
+    path: Path
+    scripts: tuple[Script, ...]
+    backlog: int = 16
+    owner: int | None = None
+    """The uid that the other end sees; needs root."""
+    reads_request: bool = True
+    asked: list[Asked] = field(default_factory=list)
+    connections: int = 0
+    _listener: socket.socket = field(init=False)
+    _thread: threading.Thread = field(init=False)
+
+    def open(self) -> None:
+        """Binds and listens, so that others can connect; accepts nobody yet."""
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._listener.bind(str(self.path))
+        self.path.chmod(0o666)
+        if self.owner is None:
+            self._listener.listen(self.backlog)
+        else:
+            # SO_PEERCRED tells who called listen(), so somebody else has to.
+            number = self._listener.fileno()
+            command = [sys.executable, "-I", "-S", "-c", _LISTEN, str(number)]
+            subprocess.run(command, pass_fds=[number], user=self.owner, check=True, cwd="/")
+
+    def start(self) -> None:
+        """Begins to accept."""
+        self._thread = threading.Thread(target=self._serve, name="scripted-agent")
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stops accepting; a script that is under way is waited for."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        if hasattr(self, "_thread"):
+            self._thread.join(timeout=10)
+            if self._thread.is_alive():
+                raise AssertionError("the scripted agent hangs: its script waits for something that does not come")
+        self._listener.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            script = self.scripts[min(self.connections, len(self.scripts) - 1)]
+            self.connections += 1
+            with connection, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                if self.reads_request:
+                    self._take_request(connection)
+                script(connection)
+
+    def _take_request(self, connection: socket.socket) -> None:
+        raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("iII"))
+        pid, uid, gid = struct.unpack("iII", raw)
+        message = connection.recv(wire.MESSAGE_MAX + 1)
+        if message:
+            self.asked.append(Asked(message, pid, uid, gid))
+
+
+@contextlib.contextmanager
+def scripted_agent(*scripts: Script, owner: int | None = None, reads_request: bool = True) -> Iterator[ScriptedAgent]:
+    """A running agent at a path that any user reaches."""
+    folder = Path(tempfile.mkdtemp(prefix="pam-tailscale-agent-"))
+    folder.chmod(0o755)
+    agent = ScriptedAgent(folder / "agent.sock", scripts, owner=owner, reads_request=reads_request)
+    try:
+        agent.open()
+        agent.start()
+        yield agent
+    finally:
+        agent.close()
+        shutil.rmtree(folder)
+
+
+def own_uid() -> int:
+    """The uid that a shim has to be told for agents of this process."""
+    return os.geteuid()
