@@ -5,6 +5,7 @@ Nothing of the product is here. A `Lan` is the cable between the sandboxes; a `T
 """
 
 import json
+import signal
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -123,6 +124,11 @@ class Node:
         self._daemon.wait(20)
         self._daemon = None
 
+    def signal_tailscaled(self, number: signal.Signals) -> None:
+        """Sends the running daemon a signal."""
+        assert self._daemon is not None, "tailscaled is not running"
+        self._daemon.send_signal(number)
+
     def ts(self, *arguments: str, user: str | None = None, check: bool = True, timeout: float = 30) -> str:
         """Runs tailscale(1) on the node and answers its standard output."""
         return self.box.run(["/usr/bin/tailscale", *arguments], user=user, check=check, timeout=timeout).stdout
@@ -208,7 +214,7 @@ class Tailnet:
     def serve(self) -> None:
         """Starts the daemon and waits until its command line is answered."""
         self._daemon = self.box.popen(["/usr/bin/headscale", "serve"], "/var/log/headscale.log")
-        wait_until(lambda: self._answers(), 15, "headscale serves", pause_seconds=0.1)
+        wait_until(self._answers, 15, "headscale serves", pause_seconds=0.1)
 
     def stop(self) -> None:
         """Ends the daemon and waits for it."""
