@@ -27,12 +27,14 @@ from pam_tailscale.errors import ConfigError, PamTailscaleError
 from pam_tailscale.policy.facts import Limits
 from pam_tailscale.tailnet import bus, netmap, routes
 from pam_tailscale.tailnet.localapi import LocalAPI
-from pam_tailscale.tailnet.records import Netmap
+from pam_tailscale.tailnet.records import Netmap, tailscaled_version
 
 SWITCH_INTERVAL = 0.001
 """Seconds after which a thread that computes lets another go on: reading a policy must not make logins wait."""
 SIGNALS = {signal.SIGHUP, signal.SIGTERM, signal.SIGINT}
 LIFE_SIGN_TIMEOUT = 5.0
+NETMAP_TIMEOUT = 25.0
+"""Seconds; the reader itself gives up before."""
 
 log = logging.getLogger("pam_tailscale.agent")
 
@@ -125,9 +127,9 @@ class Agent:
 
     def _read_netmap(self, version: str) -> Netmap:
         """From the root reader; from the bus with our own uid where tailscaled still shows the netmap to everyone."""
-        if netmap.needs_reader(version):
-            return netmap.fetch_from_reader(self._config.agent.reader_socket)
-        return netmap.fetch_as_self(self._config.tailscaled.socket)
+        if netmap.choose(tailscaled_version(version)) is netmap.Way.ROOT_READER:
+            return netmap.fetch_from_reader(self._config.agent.reader_socket, NETMAP_TIMEOUT)
+        return netmap.fetch_as_self(self._config.tailscaled.socket, NETMAP_TIMEOUT)
 
 
 def load_config(path: Path) -> config.Config:

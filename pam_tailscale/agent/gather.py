@@ -7,14 +7,14 @@ from pathlib import Path
 
 from pam_tailscale import pin as pins
 from pam_tailscale.agent import accounts
-from pam_tailscale.agent.refresh import DEFAULT_CONTROL_URL, tailscaled_problem
+from pam_tailscale.agent.refresh import tailscaled_problem
 from pam_tailscale.agent.store import KnowledgeStore, Snapshot
 from pam_tailscale.errors import ConfigError, TailscaledError
 from pam_tailscale.model import IPAddress, Peer, Pin, Reason, Request
 from pam_tailscale.policy.decision import RUNNING
 from pam_tailscale.policy.facts import Facts, Problem, RouteBack
 from pam_tailscale.tailnet.localapi import LocalAPI
-from pam_tailscale.tailnet.records import Route
+from pam_tailscale.tailnet.records import DEFAULT_CONTROL_URL, Route
 
 _ATTEMPTS = 3
 

@@ -170,7 +170,7 @@ class Handlers:
             mode=self._limits().mode,
         )
         facts = self._gatherer.gather(request)
-        now = _moment(message.get("as_of", ""))
+        now = _moment(message.get(wire.KEY_AS_OF, ""))
         decision, outcome = decide_with_trace(request, facts, self._limits(), now, secrets.token_hex(4))
         _send_document(send, report.explanation(request, decision, outcome, now))
 

@@ -1,7 +1,7 @@
 """One line for every decision, in the journal with its fields, or on standard error where there is no journal.
 
-Values come from the network: they are quoted and cut, so that a line stays one line and a field one field. Under systemd
-the line goes to the journal's own socket (systemd.io, Native Journal Protocol), which keeps the fields apart.
+Values come from the network: they are quoted and cut, so that a line stays one line and a field one field. Under
+systemd the line goes to the journal's own socket (systemd.io, Native Journal Protocol), which keeps the fields apart.
 """
 
 import logging

@@ -1,7 +1,8 @@
 """One connection is granted by one method. A pure table; times are passed in (monotonic seconds).
 
-sshd can be set up to require several methods (`AuthenticationMethods none,publickey`). The agent answers for both `none`
-and the key helper, so one identity would satisfy two required methods. What is granted first keeps the connection.
+sshd can be set up to require several methods (`AuthenticationMethods none,publickey`). The agent answers for both, for
+`none` and for the key helper, so one identity would satisfy two required methods. What is granted first keeps the
+connection.
 """
 
 from collections import OrderedDict

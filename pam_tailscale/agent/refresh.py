@@ -11,17 +11,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from pam_tailscale.agent.store import POLICY_PENDING, KnowledgeStore
-from pam_tailscale.errors import PolicyShapeError, TailscaledError
+from pam_tailscale.errors import PolicyShapeError, TailscaledError, TailscaledNotRootError
 from pam_tailscale.model import IPAddress, Reason
 from pam_tailscale.policy.decision import RUNNING
 from pam_tailscale.policy.facts import Knowledge, Problem
 from pam_tailscale.policy.rules import Policy
 from pam_tailscale.tailnet.localapi import LocalAPI
-from pam_tailscale.tailnet.records import BusDown, BusEvent, Netmap, Prefs, Status
-from pam_tailscale.tailnet.trouble import TailscaledNotRootError
+from pam_tailscale.tailnet.records import DEFAULT_CONTROL_URL, BusDown, BusEvent, Netmap, Prefs, Status
 
-DEFAULT_CONTROL_URL = "https://controlplane.tailscale.com"
-"""What an empty ControlURL means (ipn/prefs.go)."""
 POLL = 900.0
 """Seconds after which the policy is read again although nothing was announced."""
 RETRY = (0.2, 1.0, 5.0, 15.0)

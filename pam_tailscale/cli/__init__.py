@@ -1,0 +1,1 @@
+"""The command line, one file per command. It talks to the agent through pam_tailscale.client and never imports it."""

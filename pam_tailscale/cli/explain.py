@@ -1,0 +1,110 @@
+"""`pam-tailscale explain`: what a login would come to, and why."""
+
+import datetime
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pam_tailscale import wire
+from pam_tailscale.cli.options import agent_options, read_address
+from pam_tailscale.cli.output import ExitCode, print_json, print_line, print_pairs, print_table
+from pam_tailscale.client import ask_document
+from pam_tailscale.model import IPAddress, Reason
+
+_CHECK_NEEDED = Reason.CHECK_NEEDED.value
+
+
+def _read_moment(ctx: click.Context, param: click.Parameter, value: str | None) -> str:
+    """An ISO 8601 time; without a zone it is local time. Empty where none is given."""
+    if value is None:
+        return ""
+    try:
+        return datetime.datetime.fromisoformat(value).astimezone().isoformat()
+    except (ValueError, OverflowError) as err:
+        raise click.BadParameter(f"{value!r} is no ISO 8601 time, as 2026-05-01T12:00:00Z", ctx, param) from err
+
+
+@click.command()
+@click.argument("account")
+@click.option(
+    "--from",
+    "client",
+    metavar="ADDR[:PORT]",
+    callback=read_address,
+    required=True,
+    help="Where the login comes from.",
+)
+@click.option("--as-of", metavar="ISO8601", callback=_read_moment, help="Decide for this time instead of now.")
+@agent_options
+def explain(*, account: str, client: tuple[IPAddress, int], as_of: str, as_json: bool, socket: Path) -> None:
+    """Decide a login as ACCOUNT and say why: the rule that made the decision, and for every other rule why it did not.
+
+    Nothing is logged in and nothing is remembered. Expiry of rules and keys is judged at --as-of; who is at the address
+    and what the policy says is as of now. Exits 0 where it would be allowed, 1 denied, 3 cannot tell, 4 a check is
+    needed.
+    """
+    request = {
+        wire.KEY_REQUEST: wire.REQUEST_EXPLAIN,
+        wire.KEY_USER: account,
+        wire.KEY_CLIENT: str(client[0]),
+        wire.KEY_CLIENT_PORT: str(client[1]),
+        wire.KEY_AS_OF: as_of,
+    }
+    document = ask_document(socket, request)
+    if as_json:
+        print_json(document)
+    else:
+        _print(document)
+    sys.exit(exit_code(document))
+
+
+def exit_code(document: dict[str, Any]) -> ExitCode:
+    """What the command exits with for this explanation."""
+    if document["decision"] == wire.VERDICT_ALLOW:
+        return ExitCode.ALLOW
+    if not document["can_tell"]:
+        return ExitCode.CANNOT_TELL
+    return ExitCode.CHECK_NEEDED if document["reason"] == _CHECK_NEEDED else ExitCode.DENY
+
+
+def _print(document: dict[str, Any]) -> None:
+    allowed = document["decision"] == wire.VERDICT_ALLOW
+    by_rule = f", by rule {document['rule']} of {document['source']}" if document["rule"] is not None else ""
+    print_line(f"{document['decision']}: {document['reason']}{by_rule}", "bold green" if allowed else "bold red")
+    print_pairs(
+        [
+            ("account", document["user"]),
+            ("from", f"{document['from']} {document['node']}".strip()),
+            ("identity", document["identity"]),
+            ("as of", document["as_of"]),
+            ("because", document["detail"]),
+            ("person reads", document["person_reads"]),
+        ]
+    )
+    if document["rules"]:
+        print_line("")
+        print_table(
+            ["rule", "action", "accounts", ""],
+            (
+                [f"{one['source']} {one['rule']}", one["action"], _users(one["users"]), _why(one)]
+                for one in document["rules"]
+            ),
+        )
+
+
+def _users(users: dict[str, str]) -> str:
+    """A rule's accounts: `* but root`, `deploy`, `ops as deploy`."""
+    shown = [name if local in ("=", name) else f"{name} as {local}" for name, local in users.items() if local]
+    blocked = [name for name, local in users.items() if not local]
+    return ", ".join(shown) + (f" but {', '.join(blocked)}" if blocked else "")
+
+
+def _why(rule: dict[str, Any]) -> str:
+    notes = [rule["why"]]
+    if rule["not_enforced"]:
+        notes.append(f"demands what cannot be enforced: {', '.join(rule['not_enforced'])}")
+    if rule["unknown_fields"]:
+        notes.append(f"has unknown fields: {', '.join(rule['unknown_fields'])}")
+    return "; ".join(notes)

@@ -1,0 +1,42 @@
+"""The program `pam-tailscale`: its commands, and what every error becomes."""
+
+import sys
+
+import click
+
+from pam_tailscale import __version__
+from pam_tailscale.cli import explain, pin, status, whois
+from pam_tailscale.cli.output import ExitCode, complain
+from pam_tailscale.errors import PamTailscaleError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="pam-tailscale")
+def cli() -> None:
+    r"""Who may log in to this host over its tailnet, and why.
+
+    \b
+    Exit status of all commands:
+      0  yes: allowed, in order, done
+      1  no: denied, not in order
+      2  wrong usage
+      3  cannot tell: the agent or tailscaled could not be asked
+      4  a check is needed
+    """
+
+
+for command in (status.status, whois.whois, explain.explain, pin.pin):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    try:
+        cli()
+    except PamTailscaleError as err:
+        complain(str(err))
+        sys.exit(ExitCode.CANNOT_TELL)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""`pam-tailscale pin`: root binds this host to the control plane, tailnet and node that tailscaled is at now."""
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from pam_tailscale import paths
+from pam_tailscale import pin as pins
+from pam_tailscale.cli.output import ExitCode, complain, print_json, print_line, print_pairs
+from pam_tailscale.errors import ConfigError, TailscaledError
+from pam_tailscale.model import Pin
+from pam_tailscale.tailnet.localapi import LocalAPI
+from pam_tailscale.tailnet.records import DEFAULT_CONTROL_URL
+
+_RUNNING = "Running"
+
+
+@click.command()
+@click.option("--repin", is_flag=True, help="Replace a pin that differs, or is damaged.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--path", type=click.Path(path_type=Path), default=paths.PIN, show_default=True, help="The pin's file.")
+@click.option(
+    "--tailscaled",
+    type=click.Path(path_type=Path),
+    default=paths.TAILSCALED_SOCKET,
+    show_default=True,
+    help="tailscaled's socket.",
+)
+def pin(*, repin: bool, as_json: bool, path: Path, tailscaled: Path) -> None:
+    """Pin this host to the tailnet it is in now. Run as root, once, after 'tailscale up'.
+
+    From then on the agent refuses every login while tailscaled is logged in anywhere else: whoever may operate
+    tailscale without being root cannot replace the policy. Exits 0 where the pin is written or was the same already, 1
+    where another pin exists and --repin was not given.
+    """
+    if os.geteuid() != 0:
+        raise ConfigError("only root may pin a host: run 'sudo pam-tailscale pin'")
+    found = current(LocalAPI(tailscaled))
+    before = _load(path, ignore_damage=repin)
+    if before not in (None, found) and not repin:
+        print_pairs([("pinned", _line(before)), ("tailscaled", _line(found))])
+        complain("this host is pinned to something else: if you mean the change, run 'pam-tailscale pin --repin'")
+        sys.exit(ExitCode.DENY)
+    if before != found:
+        pins.store(found, path)
+    if as_json:
+        print_json(
+            {
+                "control_url": found.control_url,
+                "node_id": found.node_id,
+                "tailnet_id": found.tailnet_id,
+                "changed": before != found,
+            }
+        )
+    else:
+        print_line(f"{'pinned' if before != found else 'already pinned'}: {_line(found)}")
+
+
+def current(api: LocalAPI) -> Pin:
+    """What tailscaled is at now. Raises TailscaledError, also where it is not running."""
+    status, prefs = api.status(), api.prefs()
+    if status.backend_state != _RUNNING or not status.self_stable_id:
+        raise TailscaledError(f"tailscaled is in state {status.backend_state!r}: run 'tailscale up' first")
+    return Pin(prefs.control_url or DEFAULT_CONTROL_URL, status.self_stable_id, status.tailnet_id)
+
+
+def _load(path: Path, *, ignore_damage: bool) -> Pin | None:
+    try:
+        return pins.load(path)
+    except ConfigError:
+        if not ignore_damage:
+            raise
+        return None
+
+
+def _line(pin: Pin | None) -> str:
+    return (
+        f"node {pin.node_id} of {pin.control_url}" + (f", tailnet {pin.tailnet_id}" if pin.tailnet_id else "")
+        if pin
+        else "none"
+    )
