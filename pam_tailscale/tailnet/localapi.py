@@ -5,7 +5,6 @@ http.client rather than requests: a whois stands in the way of every login, and 
 """
 
 import http.client
-import os
 import socket as sockets
 import time
 from ipaddress import IPv6Address
@@ -14,9 +13,8 @@ from typing import Final
 
 from pam_tailscale.errors import TailscaledError
 from pam_tailscale.model import IPAddress, Peer
-from pam_tailscale.tailnet import parse
+from pam_tailscale.tailnet import parse, stream
 from pam_tailscale.tailnet.records import Prefs, Status
-from pam_tailscale.tailnet.stream import HOST, require_root
 from pam_tailscale.tailnet.trouble import refused, unreachable
 
 BODY_MAX: Final = 1 << 20
@@ -93,11 +91,10 @@ class LocalAPI:
 
     def _identity(self) -> tuple[int, int]:
         try:
-            stat = os.stat(self._path)  # noqa: PTH116 -- a third of the time of Path.stat, in every login
+            return stream.identity(self._path)
         except OSError as err:
             self.close()
             raise unreachable(self._path, err) from err
-        return stat.st_dev, stat.st_ino
 
     def _ask(self, connection: "_Connection", path: str) -> tuple[int, bytes]:
         """One request. A failure closes the connection, so that no answer is taken for that of a later question."""
@@ -140,7 +137,7 @@ class _Connection(http.client.HTTPConnection):
     """HTTP over a Unix socket, to a server that must be root's."""
 
     def __init__(self, path: str, timeout: float, identity: tuple[int, int]) -> None:
-        super().__init__(HOST, timeout=timeout)
+        super().__init__(stream.HOST, timeout=timeout)
         self.path = path
         self.identity = identity
         """Device and inode of the socket when it was opened."""
@@ -153,4 +150,4 @@ class _Connection(http.client.HTTPConnection):
             self.sock.connect(self.path)
         except (ConnectionResetError, BrokenPipeError) as err:
             raise unreachable(self.path, err) from err
-        require_root(self.sock, self.path)
+        stream.require_root(self.sock, self.path)
