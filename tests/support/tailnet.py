@@ -66,7 +66,11 @@ logtail: {{enabled: false}}
 
 
 class Lan:
-    """An Ethernet segment, 192.0.2.0/24, with a bridge in a sandbox of its own. Owns the sandboxes made on it."""
+    """An Ethernet segment, 192.0.2.0/24, with a bridge in a sandbox of its own. Owns the sandboxes made on it.
+
+    One certificate serves every address, and every sandbox trusts it: control planes are reached by TLS, and tailscaled
+    reads once, when it starts, whom to trust.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -77,6 +81,12 @@ class Lan:
         self._hub = self._stack.enter_context(Sandbox(self._root, "hub"))
         self._hub.host_tool(["ip", "link", "add", "br0", "type", "bridge"])
         self._hub.host_tool(["ip", "link", "set", "br0", "up"])
+        names = ",".join(f"IP:192.0.2.{number}" for number in range(1, 100))
+        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "/root/tls.key"]
+        subject = ["-subj", "/CN=lab", "-addext", f"subjectAltName={names}"]
+        self._hub.run(["openssl", "req", "-x509", "-days", "2", *key, *subject, "-out", "/root/tls.crt"])
+        self.certificate = self._hub.read("/root/tls.crt")
+        self.private_key = self._hub.read("/root/tls.key")
         return self
 
     def __exit__(
@@ -95,6 +105,10 @@ class Lan:
         box.address("eth0", f"{address}/24")
         # Leads nowhere, but tailscaled takes a host without a default route for one that is offline.
         box.host_tool(["ip", "route", "add", "default", "via", "192.0.2.254"])
+        # Nor does anything answer there, but without a resolver to pass other names to tailscaled leaves names alone.
+        box.write("/etc/resolv.conf", "nameserver 127.0.0.1\n")
+        bundle = "/etc/ssl/certs/ca-certificates.crt"
+        box.write(bundle, box.read(bundle) + self.certificate)
         return box, address
 
 
@@ -141,14 +155,8 @@ class Node:
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer
 
-    def trust(self, certificate: str) -> None:
-        """Makes every program on the node accept this certificate authority."""
-        bundle = "/etc/ssl/certs/ca-certificates.crt"
-        self.box.write(bundle, self.box.read(bundle) + certificate)
-
     def join(self, tailnet: "Tailnet", key: str) -> None:
         """Logs the node in, starting the daemon when it does not run; returns when it is in the tailnet."""
-        self.trust(tailnet.certificate)
         if self._daemon is None:
             self.start_tailscaled()
         url = f"--login-server={tailnet.url}"
@@ -185,30 +193,18 @@ class Tailnet:
     """One headscale on a segment. Start it with `start`; it ends with the segment."""
 
     def __init__(self, lan: Lan, hostname: str = "control") -> None:
+        self._lan = lan
         self.box, self.address = lan.sandbox(hostname)
         self.url = f"https://{self.address}:8443"
-        self.certificate = ""
         self._daemon: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Makes the certificate, starts headscale and waits until it serves."""
+        """Installs headscale, starts it and waits until it serves."""
         self.box.bind(binaries() / f"headscale-{HEADSCALE_VERSION}" / "headscale", "/usr/bin/headscale")
         self.box.write("/etc/headscale/config.yaml", _CONFIG.format(address=self.address, domain=BASE_DOMAIN))
         self.box.write("/var/lib/headscale/.keep", "")
-        subject = ["-subj", "/CN=lab", "-addext", f"subjectAltName=IP:{self.address}"]
-        key = [
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-keyout",
-            "/etc/headscale/tls.key",
-        ]
-        self.box.run(["openssl", "req", "-x509", "-days", "2", *key, *subject, "-out", "/etc/headscale/tls.crt"])
-        self.certificate = self.box.read("/etc/headscale/tls.crt")
-        bundle = "/etc/ssl/certs/ca-certificates.crt"  # its own DERP client asks itself
-        self.box.write(bundle, self.box.read(bundle) + self.certificate)
+        self.box.write("/etc/headscale/tls.crt", self._lan.certificate)
+        self.box.write("/etc/headscale/tls.key", self._lan.private_key, 0o600)
         self.serve()
 
     def serve(self) -> None:
@@ -262,6 +258,10 @@ class Tailnet:
     def expire(self, node: Node) -> None:
         """Ends the node's key: it has to log in again."""
         self.headscale("nodes", "expire", "--identifier", self.node_id(node))
+
+    def unexpire(self, node: Node) -> None:
+        """Lets the node's key never end. headscale keeps the expiry of a tagged node that logged out and in again."""
+        self.headscale("nodes", "expire", "--disable", "--identifier", self.node_id(node))
 
     def delete(self, node: Node) -> None:
         """Removes the node from the tailnet."""

@@ -58,7 +58,7 @@ def test_taken_down_and_up(members: Members) -> None:
     source = members.nodes["u1a"].ipv4
     server.ts("down")
     members.until_reason("tailscaled_not_running", "srv", "alice", source)
-    server.ts("up", f"--login-server={members.tailnet.url}", f"--hostname={server.hostname}")
+    server.ts("up")
     members.until(accepted, "u1a", "alice", "srv", deadline=30)
 
 
@@ -68,6 +68,7 @@ def test_logged_out_and_in(members: Members) -> None:
     source = members.nodes["u1a"].ipv4
     server.ts("logout")
     members.until_reason("tailscaled_not_running", "srv", "alice", source)
+    members.tailnet.unexpire(server)
     server.join(members.tailnet, members.keys["tag:server"])
     members.until(accepted, "u1a", "alice", "srv", deadline=30)
 
@@ -82,7 +83,6 @@ def elsewhere(members: Members) -> Iterator[tuple[Tailnet, str, Node]]:
     key = other.user_key("mallory")
     device = Node(members.lan, "evil", version=members.version)
     device.join(other, key)
-    members.nodes["srv"].trust(other.certificate)
     yield other, key, device
     device.stop_tailscaled()
     other.stop()
@@ -93,16 +93,17 @@ def test_the_operator_logs_the_node_in_elsewhere(members: Members, elsewhere: tu
     other, key, device = elsewhere
     server = members.nodes["srv"]
     server.ts("set", "--operator=bob")
-    home = profile(server)
+    there = [f"--login-server={other.url}", f"--authkey={key}", "--operator=bob", f"--hostname={server.hostname}"]
+    home = [f"--login-server={members.tailnet.url}", f"--authkey={members.keys['tag:server']}", "--reset"]
     try:
-        server.ts("login", f"--login-server={other.url}", f"--authkey={key}", "--operator=bob", user="bob")
+        server.ts("up", "--force-reauth", *there, user="bob")
         wait_until(lambda: device.sees([server]), 15, "the operator's device sees the host in the other tailnet")
         for user in ("root", "alice"):
             wait_until(lambda u=user: reached(device, u, server), 15, "sshd answers in the other tailnet")  # type: ignore[misc]
         assert members.reason("srv", "root", device.ipv4) == "pin_mismatch"
         assert lan_login_works(members)
     finally:
-        server.ts("switch", home)
+        server.ts("up", "--force-reauth", *home, f"--hostname={server.hostname}")
     members.until(accepted, "u1a", "alice", "srv", deadline=30)
 
 
@@ -112,9 +113,3 @@ def reached(device: Node, user: str, server: Node) -> bool:
     if login.accepted:
         pytest.fail(f"{user} was let in by another control plane's policy")
     return "Permission denied" in login.stderr
-
-
-def profile(node: Node) -> str:
-    """The id of the login profile in use."""
-    rows = node.ts("switch", "--list").splitlines()[1:]
-    return next(row.split()[0] for row in rows if row.rstrip().endswith("*"))
