@@ -1,30 +1,21 @@
 """The main job: who is let in over the tailnet, by which method, in every way a login is used; and who is not."""
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from contrib.demo.tailnet import Node, accept, nodes_rule
+from contrib.demo.tailnet import accept, nodes_rule
 from tests.integration.expect import lan_as_ever, let_in, nobody_from_the_tailnet, refused
+from tests.integration.paramiko import paramiko
 from tests.integration.ways import WAYS, Trip
 from tests.support.host import PEOPLE
 from tests.support.scene import FAMILIES, Family, Scene, tailnet_address
 
-PARAMIKO = "/opt/pam-tailscale/tests/support/paramiko_login.py"
 FORBIDDEN = "tailnet policy does not permit you to SSH as"
 LATER = "try again later"
 
 families = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: f"v{family}")
-
-
-def paramiko(scene: Scene, user: str, method: str, node: Node | None = None) -> dict[str, Any]:
-    """One login with paramiko, which asks with `method` at once."""
-    source = (node or scene.nodes.alice).addresses[0]
-    argv = ["/usr/bin/python3", "-W", "ignore", PARAMIKO, tailnet_address(1, 4), source, user, method]
-    result: dict[str, Any] = json.loads(scene.client.box.run(argv).stdout)
-    return result
 
 
 @families
@@ -223,7 +214,7 @@ def test_the_message_of_a_rule_reaches_the_person(scene: Scene) -> None:
     with scene.rules(rule):
         done = scene.login("alice")
         let_in(done)
-        shown = scene.login("alice", None, "-o", "LogLevel=INFO").stderr
+        shown = scene.login("alice", None).stderr
     assert "be careful, 100% %s %n" in shown
 
 

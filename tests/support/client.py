@@ -13,7 +13,6 @@ _ASKED = "/root/askpass.used"
 _OPTIONS = {
     "StrictHostKeyChecking": "no",
     "UserKnownHostsFile": "/dev/null",
-    "LogLevel": "ERROR",
     "KexAlgorithms": "curve25519-sha256",
     "ConnectTimeout": "10",
 }
