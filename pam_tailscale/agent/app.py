@@ -57,7 +57,7 @@ class Agent:
             log.warning("there is no group %r: only root may ask about others", settings.admin_group)
         self._store = KnowledgeStore()
         new_api = functools.partial(LocalAPI, self._config.tailscaled.socket, self._config.tailscaled.timeout)
-        self._gatherer = Gatherer(self._store, new_api, routes.route_to, settings.pin)
+        self._gatherer = Gatherer(self._store, new_api, routes.route_to, routes.interface_of, settings.pin)
         self._refresher = Refresher(
             self._store,
             new_api(),

@@ -1,5 +1,7 @@
 """Finds out what a decision needs: the account, the way back, the peer, the pin. All the I/O of it, and no decision."""
 
+import contextlib
+import dataclasses
 import threading
 import time
 from collections.abc import Callable
@@ -12,13 +14,14 @@ from pam_tailscale.agent.store import KnowledgeStore, Snapshot
 from pam_tailscale.errors import ConfigError, TailscaledError
 from pam_tailscale.model import IPAddress, Peer, Pin, Reason, Request
 from pam_tailscale.policy.decision import RUNNING
-from pam_tailscale.policy.facts import Facts, Problem, RouteBack
+from pam_tailscale.policy.facts import Facts, Knowledge, Problem, RouteBack
 from pam_tailscale.tailnet.localapi import LocalAPI
 from pam_tailscale.tailnet.records import DEFAULT_CONTROL_URL, Route
 
 _ATTEMPTS = 3
 
 RouteTo = Callable[[IPAddress, IPAddress], Route]
+InterfaceOf = Callable[[IPAddress], int | None]
 
 
 class Gatherer:
@@ -28,15 +31,22 @@ class Gatherer:
         store: the knowledge of tailscaled.
         new_api: makes a LocalAPI client; each thread gets its own.
         route_to: the kernel's route to an address from another.
+        interface_of: index of the interface that has an address.
         pin_path: the pin's file.
     """
 
     def __init__(
-        self, store: KnowledgeStore, new_api: Callable[[], LocalAPI], route_to: RouteTo, pin_path: Path
+        self,
+        store: KnowledgeStore,
+        new_api: Callable[[], LocalAPI],
+        route_to: RouteTo,
+        interface_of: InterfaceOf,
+        pin_path: Path,
     ) -> None:
         self._store = store
         self._new_api = new_api
         self._route_to = route_to
+        self._interface_of = interface_of
         self._pin_path = pin_path
         self._threads = threading.local()
 
@@ -68,7 +78,7 @@ class Gatherer:
             return tailscaled_problem(err)
 
     def _facts(self, request: Request, snapshot: Snapshot) -> Facts:
-        connection, knowledge = request.connection, snapshot.knowledge
+        connection, knowledge = request.connection, self._with_interface(snapshot.knowledge)
         account, pin = accounts.look_up(request.user), self.pin()
         if knowledge.problem is not None or knowledge.backend_state != RUNNING:
             unasked = knowledge.problem or Problem(Reason.TAILSCALED_NOT_RUNNING, "tailscaled is not running")
@@ -83,7 +93,16 @@ class Gatherer:
             route = self._route_to(client, server)
         except TailscaledError as err:
             return Problem(Reason.ROUTE_NOT_TAILNET, str(err))
-        return RouteBack(local=route.kind != "unicast", interface=route.interface)
+        return RouteBack(local=route.kind == "local", interface=route.interface if route.kind == "unicast" else 0)
+
+    def _with_interface(self, knowledge: Knowledge) -> Knowledge:
+        """Tailscaled may say that it runs before its interface has its addresses, and says nothing when it has."""
+        if knowledge.interface is not None:
+            return knowledge
+        for address in knowledge.self_addresses:
+            with contextlib.suppress(TailscaledError):
+                return dataclasses.replace(knowledge, interface=self._interface_of(address))
+        return knowledge
 
     def _still_the_same(self, snapshot: Snapshot) -> Problem | None:
         """Without a live bus: ask after the whois whether tailscaled is still the node we know."""

@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+_PIPE_WIDTH = 400
+
 
 class ExitCode(enum.IntEnum):
     """What the commands exit with."""
@@ -37,11 +39,10 @@ def print_line(text: str, style: str = "") -> None:
 
 def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
     """Names and values, aligned; pairs without a value are left out."""
-    table = Table.grid(padding=(0, 2))
-    for name, value in pairs:
-        if value:
-            table.add_row(Text(name, style="bold"), Text(shown(value)))
-    _console().print(table)
+    shown_pairs = [(name, shown(value)) for name, value in pairs if value]
+    width = max((len(name) for name, _ in shown_pairs), default=0) + 2
+    for name, value in shown_pairs:
+        _console().print(Text.assemble((name.ljust(width), "bold"), value))
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -67,4 +68,5 @@ def shown(text: str) -> str:
 
 
 def _console() -> Console:
-    return Console(highlight=False, soft_wrap=True)
+    # Into a pipe nothing is folded: lines stay what grep and a log expect.
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_WIDTH)

@@ -30,7 +30,7 @@ def status(*, as_json: bool, socket: Path) -> None:
 
 def _print(document: dict[str, Any]) -> None:
     agent, tailscaled, pin = document["agent"], document["tailscaled"], document["pin"]
-    sources = [f"{one['name']}, {one['rules']} rules, read {_ago(one['age_s'])}" for one in document["sources"]]
+    sources = [f"{one['name']}, rules: {one['rules']}, read {_ago(one['age_s'])}" for one in document["sources"]]
     print_pairs(
         [
             ("agent", f"{agent['version']}, mode {agent['mode']}, up {_duration(agent['uptime_s'])}"),
