@@ -4,7 +4,8 @@
  *   pam_driver FOLDER SERVICE USER SSH_CONNECTION MODULE STEP...
  *
  * USER is in hexadecimal; SSH_CONNECTION is "-" for none. Steps: auth, account, setcred, open, close run through libpam;
- * with "direct-" in front the function of MODULE is called itself, with errno set to 77. "silent-" adds PAM_SILENT.
+ * with "direct-" in front the function of MODULE is called itself, with errno set to 77. "silent-" adds PAM_SILENT. A first
+ * step "interrupts" makes a signal, whose handler does nothing, arrive every 10 ms from then on.
  * Output, one line each: "show STYLE HEX" for what the person reads; "step NAME CODE ERRNO" and then "kept WHAT" for each of
  * descriptors, environment, user and sigpipe that the step left as it was.
  */
@@ -16,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include <security/pam_appl.h>
@@ -162,6 +164,23 @@ run_step(pam_handle_t *pamh, const char *name, const char *module)
 }
 
 static void
+do_nothing(int number)
+{
+	(void)number;
+}
+
+/* Without SA_RESTART, so that each wait inside the module really ends with EINTR. */
+static void
+interrupt_from_now_on(void)
+{
+	struct sigaction action = { .sa_handler = do_nothing };
+	struct itimerval interval = { .it_interval = { .tv_usec = 10000 }, .it_value = { .tv_usec = 10000 } };
+
+	if (sigaction(SIGALRM, &action, NULL) != 0 || setitimer(ITIMER_REAL, &interval, NULL) != 0)
+		die("setitimer");
+}
+
+static void
 decode_hex(const char *hex, char *out, size_t size)
 {
 	size_t length = strlen(hex) / 2, i;
@@ -203,7 +222,12 @@ main(int argc, char **argv)
 	if (pam_start_confdir(argv[2], user, &conversation, argv[1], &pamh) != PAM_SUCCESS)
 		die("pam_start_confdir");
 	put_connection(pamh, argv[4]);
-	for (i = 6; i < argc; i++)
+	i = 6;
+	if (strcmp(argv[i], "interrupts") == 0) {
+		interrupt_from_now_on();
+		i++;
+	}
+	for (; i < argc; i++)
 		run_step(pamh, argv[i], argv[5]);
 	pam_end(pamh, PAM_SUCCESS);
 	return 0;

@@ -52,7 +52,11 @@ class Built:
             return extra
         # A process that gave up root cannot be stopped and searched for leaks.
         leaks = "0" if extra.get("LD_PRELOAD") else "1"
-        return {"ASAN_OPTIONS": f"detect_leaks={leaks}:abort_on_error=1", "UBSAN_OPTIONS": "print_stacktrace=1", **extra}
+        return {
+            "ASAN_OPTIONS": f"detect_leaks={leaks}:abort_on_error=1",
+            "UBSAN_OPTIONS": "print_stacktrace=1",
+            **extra,
+        }
 
     @property
     def preload(self) -> str:
@@ -138,6 +142,7 @@ class Login:
     connection: str | bytes | None = "100.64.0.7 50123 100.64.0.1 22"
     at_keyboard: bool = False
     descriptors: tuple[int, ...] = ()
+    closes_stdin: bool = False
 
 
 class PamStack:
@@ -164,6 +169,8 @@ class PamStack:
         connection = "-" if login.connection is None else login.connection
         command: list[str | bytes | Path] = [self.built.driver, self._folder, "tested", login.user.hex(), connection]
         extra: Mapping[str, str] = {} if login.at_keyboard else {"PATH": os.environ["PATH"]}
+        if login.closes_stdin:
+            command = ["/bin/sh", "-c", 'exec "$@" <&-', "sh", *command]
         return subprocess.Popen(
             [*command, self.built.module, *steps],
             env=self.built.environment(TEST_SYSLOG=str(self._log), **extra),

@@ -41,6 +41,13 @@ def deny(text: str) -> bytes:
     return answer(wire.ANSWER_VERDICT, verdict=wire.VERDICT_DENY, id="a1b2", text=text)
 
 
+def peer_of(connection: socket.socket) -> tuple[int, int, int]:
+    """Process, user and group at the other end."""
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("iII"))
+    pid, uid, gid = struct.unpack("iII", raw)
+    return pid, uid, gid
+
+
 def say(*messages: bytes) -> Script:
     """Sends these messages and closes."""
 
@@ -92,7 +99,6 @@ class ScriptedAgent:
     backlog: int = 16
     owner: int | None = None
     """The uid that the other end sees; needs root."""
-    reads_request: bool = True
     asked: list[Asked] = field(default_factory=list)
     connections: int = 0
     _listener: socket.socket = field(init=False)
@@ -135,24 +141,21 @@ class ScriptedAgent:
             script = self.scripts[min(self.connections, len(self.scripts) - 1)]
             self.connections += 1
             with connection, contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                if self.reads_request:
-                    self._take_request(connection)
+                self._take_request(connection)
                 script(connection)
 
     def _take_request(self, connection: socket.socket) -> None:
-        raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("iII"))
-        pid, uid, gid = struct.unpack("iII", raw)
         message = connection.recv(wire.MESSAGE_MAX + 1)
         if message:
-            self.asked.append(Asked(message, pid, uid, gid))
+            self.asked.append(Asked(message, *peer_of(connection)))
 
 
 @contextlib.contextmanager
-def scripted_agent(*scripts: Script, owner: int | None = None, reads_request: bool = True) -> Iterator[ScriptedAgent]:
+def scripted_agent(*scripts: Script, owner: int | None = None) -> Iterator[ScriptedAgent]:
     """A running agent at a path that any user reaches."""
     folder = Path(tempfile.mkdtemp(prefix="pam-tailscale-agent-"))
     folder.chmod(0o755)
-    agent = ScriptedAgent(folder / "agent.sock", scripts, owner=owner, reads_request=reads_request)
+    agent = ScriptedAgent(folder / "agent.sock", scripts, owner=owner)
     try:
         agent.open()
         agent.start()
