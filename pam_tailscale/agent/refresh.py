@@ -22,7 +22,10 @@ from pam_tailscale.tailnet.records import DEFAULT_CONTROL_URL, BusDown, BusEvent
 POLL = 900.0
 """Seconds after which the policy is read again although nothing was announced."""
 RETRY = (0.2, 1.0, 5.0, 15.0)
-"""Seconds between readings that failed, or gave a cached netmap; the last one goes on."""
+"""Seconds between readings that failed, or gave a cached netmap; the last one goes on."""BUS = "tailscaled's bus is not heard"
+STATUS = "tailscaled cannot be asked"
+POLICY = "the tailnet's policy cannot be read"
+
 log = logging.getLogger(__name__)
 
 
@@ -52,7 +55,7 @@ class Refresher:
         self._interface_of = interface_of
         self._stop = threading.Event()
         self._policy_wanted = threading.Event()
-        self._said = ""
+        self._said: dict[str, str] = {}
         self._threads = [
             threading.Thread(target=self._hear, name="bus"),
             threading.Thread(target=self._read, name="policy"),
@@ -84,9 +87,10 @@ class Refresher:
             now = time.monotonic()
             if isinstance(event, BusDown):
                 self._store.bus(now, live=False)
-                log.warning("tailscaled's bus is not heard: %s", event.reason)
+                self._say(BUS, event.reason)
                 # Without it each decision confirms on its own what this host is; see gather.py.
                 continue
+            self._say(BUS, "")
             self._identify()
             self._store.bus(now, live=True)
             self._policy_wanted.set()
@@ -97,9 +101,10 @@ class Refresher:
             status, prefs = self._api.status(), self._api.prefs()
         except TailscaledError as err:
             problem = tailscaled_problem(err)
-            self._say("tailscaled cannot be asked", problem.detail)
+            self._say(STATUS, problem.detail)
             self._store.change(lambda known: dataclasses.replace(known, problem=problem), time.monotonic())
             return
+        self._say(STATUS, "")
         interface = self._carrier(status)
         self._store.change(lambda known: identified(known, status, prefs, interface), time.monotonic())
 
@@ -136,24 +141,24 @@ class Refresher:
         except (TailscaledError, PolicyShapeError) as err:
             reason = Reason.POLICY_SHAPE if isinstance(err, PolicyShapeError) else Reason.POLICY_UNAVAILABLE
             problem = Problem(reason, str(err))
-            self._say("the tailnet's policy cannot be read", problem.detail)
+            self._say(POLICY, problem.detail)
             self._store.change(lambda known: without_policy(known, problem), time.monotonic())
             return False
         now = time.monotonic()
         self._store.change(lambda known: with_policy(known, netmap), now, policy_read=True)
         known = self._store.snapshot(now).knowledge
-        self._say("the tailnet's policy cannot be used", known.policy_problem.detail if known.policy_problem else "")
+        self._say(POLICY, known.policy_problem.detail if known.policy_problem else "")
         return not known.cached and known.policy_problem is None
 
     def _say(self, what: str, detail: str) -> None:
         """Log a trouble when it begins and when it ends, not at every attempt."""
-        if detail == self._said:
+        if detail == self._said.get(what, ""):
             return
-        self._said = detail
+        self._said[what] = detail
         if detail:
             log.error("%s: %s", what, detail)
         else:
-            log.info("the tailnet's policy is read")
+            log.info("no longer: %s", what)
 
 
 def tailscaled_problem(err: TailscaledError) -> Problem:
