@@ -65,7 +65,8 @@ class LocalAPI:
     """Serves a tailnet at a socket, in threads of this process; a context manager.
 
     `faults` maps an endpoint (`whois`, `debug`, ...) to what goes wrong there; it may be changed while running. `asked`
-    counts requests by endpoint.
+    counts requests by endpoint, `accepted` connections; `last` is the last request. `pause` is waited before each chunk
+    of an answer, in seconds.
     """
 
     def __init__(self, path: Path, tailnet: Tailnet, faults: dict[str, Fault] | None = None) -> None:
@@ -73,6 +74,9 @@ class LocalAPI:
         self.tailnet = tailnet
         self.faults: dict[str, Fault] = {} if faults is None else faults
         self.asked: dict[str, int] = {}
+        self.accepted = 0
+        self.last: Request | None = None
+        self.pause = 0.0
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
@@ -123,6 +127,7 @@ class LocalAPI:
                 return
             with self._lock:
                 self._connections.add(connection)
+                self.accepted += 1
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
@@ -142,6 +147,7 @@ class LocalAPI:
     def _answer(self, connection: socket.socket, request: Request, uid: int) -> bool:
         """Answer one request; False when the connection is to be closed."""
         endpoint = request.endpoint
+        self.last = request
         self.asked[endpoint] = self.asked.get(endpoint, 0) + 1
         answer: Answer | None = self._reply(request, uid)
         fault = self.faults.get(endpoint)
@@ -152,7 +158,7 @@ class LocalAPI:
         if answer.status == _OK and endpoint == "watch-ipn-bus" and fault is None:
             self._stream(connection, request, answer)
             return False
-        _send(connection, self._head(request, answer), request, answer)
+        _send(connection, self._head(request, answer), request, answer, lambda: self.stopping.wait(self.pause))
         return request.keep and not answer.cut
 
     def _head(self, request: Request, answer: Answer) -> bytes:
@@ -263,7 +269,9 @@ def _parse_request(head: str) -> Request:
     )
 
 
-def _send(connection: socket.socket, head: bytes, request: Request, answer: Answer) -> None:
+def _send(
+    connection: socket.socket, head: bytes, request: Request, answer: Answer, pause: Callable[[], object]
+) -> None:
     body = answer.body
     if not request.modern:
         connection.sendall(head + b"\r\n")
@@ -275,6 +283,7 @@ def _send(connection: socket.socket, head: bytes, request: Request, answer: Answ
         connection.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
         view = memoryview(body)
         for start in range(0, len(body), _CHUNK):
+            pause()
             part = view[start : start + _CHUNK]
             connection.sendall(b"%x\r\n%b\r\n" % (len(part), bytes(part)))
         connection.sendall(b"0\r\n\r\n")

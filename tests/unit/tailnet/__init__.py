@@ -1,0 +1,1 @@
+"""Tests of what this host learns from tailscaled and the kernel."""
