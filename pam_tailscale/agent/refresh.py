@@ -22,7 +22,8 @@ from pam_tailscale.tailnet.records import DEFAULT_CONTROL_URL, BusDown, BusEvent
 POLL = 900.0
 """Seconds after which the policy is read again although nothing was announced."""
 RETRY = (0.2, 1.0, 5.0, 15.0)
-"""Seconds between readings that failed, or gave a cached netmap; the last one goes on."""BUS = "tailscaled's bus is not heard"
+"""Seconds between readings that failed, or gave a cached netmap; the last one goes on."""
+BUS = "tailscaled's bus is not heard"
 STATUS = "tailscaled cannot be asked"
 POLICY = "the tailnet's policy cannot be read"
 
