@@ -6,6 +6,7 @@ after the requests that are being answered. Both are waited for, no handler runs
 
 import functools
 import logging
+import os
 import signal
 import sys
 import time
@@ -73,7 +74,8 @@ class Agent:
             lambda: self._limits,
             self._status,
         )
-        self._server = Server(listener, handlers.handle, frozenset({0, keys_uid}), settings.threads)
+        # Our own uid as well: what anyone can keep busy must not make us look dead to the watchdog.
+        self._server = Server(listener, handlers.handle, frozenset({0, keys_uid, os.getuid()}), settings.threads)
 
     def run(self) -> None:
         """Serve until SIGTERM."""

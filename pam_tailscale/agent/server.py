@@ -1,17 +1,17 @@
 """The agent's socket: accepts, learns who asks, reads one message, sends the answers. Knows no request by name.
 
-A fixed set of threads waits in accept(). Requests of root and of the key helper, which stand in the way of logins, are
-worked on right there; those of anyone else are handed to one thread of their own with a short queue, so that no local
-user can keep logins waiting by connecting and saying nothing.
+A fixed set of threads waits for connections. Requests of root and of the key helper, which stand in the way of logins,
+are worked on right there; those of anyone else are handed to one thread of their own with a short queue, so that no
+local user can keep logins waiting by connecting and saying nothing.
 """
 
-import contextlib
 import logging
+import os
 import queue
+import select
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -58,48 +58,66 @@ class Server:
         self._handle = handle
         self._trusted = trusted
         self._stopping = threading.Event()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._public: queue.Queue[tuple[socket.socket, Asker] | None] = queue.Queue(PUBLIC_QUEUE)
         self._threads = [threading.Thread(target=self._accept, name=f"accept-{n}") for n in range(threads)]
         self._public_thread = threading.Thread(target=self._serve_public, name="public")
 
     def start(self) -> None:
         """Begin to serve; returns at once."""
-        self._listener.settimeout(None)
+        self._listener.settimeout(0)  # another thread may have taken what this one was woken for
         for thread in [*self._threads, self._public_thread]:
             thread.start()
 
     def stop(self) -> None:
-        """Take no more requests and wait for those that are being answered."""
+        """Take no more requests and wait for those that are being answered.
+
+        The socket is not shut down: it may be systemd's, which passes it on to the next agent with whoever waits there.
+        """
         self._stopping.set()
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)  # wakes every accept()
+        os.eventfd_write(self._wake, 1)
         for thread in self._threads:
             thread.join()
         self._public.put(None)
         self._public_thread.join()
         self._listener.close()
+        os.close(self._wake)
 
     def _accept(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                if not self._stopping.is_set():
+        with select.epoll() as waiting:
+            # Exclusive: a connection wakes one thread, not all of them.
+            waiting.register(self._listener, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+            waiting.register(self._wake, select.EPOLLIN)
+            while True:
+                waiting.poll()
+                if self._stopping.is_set():
+                    return
+                try:
+                    connection, _ = self._listener.accept()
+                except BlockingIOError:
+                    continue
+                except OSError:
                     log.exception("accept() failed")
-                    time.sleep(0.1)  # as when descriptors run out: others give theirs back
-                continue
-            asker = Asker(*_CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)))
-            if asker.uid in self._trusted:
-                self._serve(connection, asker, TRUSTED_PATIENCE)
-                continue
-            try:
-                self._public.put_nowait((connection, asker))
-            except queue.Full:
-                connection.close()
+                    self._stopping.wait(0.1)  # as when descriptors run out: others give theirs back
+                    continue
+                self._take(connection)
+
+    def _take(self, connection: socket.socket) -> None:
+        asker = Asker(*_CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)))
+        if asker.uid in self._trusted:
+            self._serve(connection, asker, TRUSTED_PATIENCE)
+            return
+        try:
+            self._public.put_nowait((connection, asker))
+        except queue.Full:
+            connection.close()
 
     def _serve_public(self) -> None:
         while (item := self._public.get()) is not None:
-            self._serve(*item, PUBLIC_PATIENCE)
+            if self._stopping.is_set():
+                item[0].close()
+            else:
+                self._serve(*item, PUBLIC_PATIENCE)
 
     def _serve(self, connection: socket.socket, asker: Asker, patience: float) -> None:
         with connection:
