@@ -1,0 +1,1 @@
+"""Tests of the C shims, through the doors that sshd uses."""

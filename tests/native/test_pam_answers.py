@@ -113,7 +113,19 @@ def test_messages_are_dropped_where_the_login_is_refused(stack: MakeStack) -> No
         ("x" * 5000, b"x" * 1024),
         ("ä" * 600, "ä".encode() * 512),
     ],
-    ids=["format", "escape", "lines", "unicode", "c1", "not-utf8", "half", "overlong-surrogate-range", "del", "long", "cut"],
+    ids=[
+        "format",
+        "escape",
+        "lines",
+        "unicode",
+        "c1",
+        "not-utf8",
+        "half",
+        "overlong-surrogate-range",
+        "del",
+        "long",
+        "cut",
+    ],
 )
 def test_text_for_the_person_is_harmless(stack: MakeStack, text: str, shown: bytes) -> None:
     """Nothing from the agent is a format string or a terminal's command, and nothing is longer than the bound."""

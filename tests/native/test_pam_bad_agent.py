@@ -220,7 +220,7 @@ def waits_in_connect(process: subprocess.Popen[bytes]) -> bool:
 
 def fill_backlog(agent: ScriptedAgent) -> list[socket.socket]:
     """Connects until nobody else can."""
-    held = []
+    held: list[socket.socket] = []
     while True:
         client = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
         try:
@@ -295,7 +295,7 @@ def test_socket_is_kept_from_children_and_off_the_standard_descriptors(stack: Ma
     def script(connection: socket.socket) -> None:
         folder = Path(f"/proc/{peer_of(connection)[0]}/fd")
         for entry in folder.iterdir():
-            if os.readlink(entry).startswith("socket:"):
+            if str(entry.readlink()).startswith("socket:"):
                 flags = (folder.parent / "fdinfo" / entry.name).read_text().partition("flags:")[2].split()[0]
                 seen.append((int(entry.name), bool(int(flags, 8) & os.O_CLOEXEC)))
         connection.send(ALLOW)

@@ -66,7 +66,7 @@ def test_unreadable_over_the_tailnet_is_refused(stack: MakeStack, tcp: Tcp, text
         run = stack(agent, LOOPBACK).run(*ALL_STEPS, login=login)
     assert run.codes == REFUSED
     assert agent.connections == 0
-    assert all("decision=deny reason=connection_unreadable user=\"alice\" addr=unknown" in line for line in run.log)
+    assert all('decision=deny reason=connection_unreadable user="alice" addr=unknown' in line for line in run.log)
     assert all(line.startswith("4 ") for line in run.log)
     assert len(run.log) == 5
 

@@ -1,4 +1,4 @@
-"""The agent gets the account's name byte for byte, or nobody gets in; the log is one printable line whatever the name."""
+"""The agent gets the account's name byte for byte, or nobody gets in; the log is one printable line."""
 
 from collections.abc import Callable
 

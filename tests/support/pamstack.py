@@ -28,7 +28,7 @@ IGNORE, MODULE_UNKNOWN = 25, 28
 ERROR_MSG, TEXT_INFO = 3, 4
 
 IGNORED = CRED_INSUFFICIENT
-"""What a stack returns when our module ignored the connection: the module behind it gives this code and no other does."""
+"""What a stack returns when our module ignored the connection: only the module behind it gives this code."""
 
 ERRNO_BEFORE = 77
 
