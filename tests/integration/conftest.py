@@ -21,7 +21,7 @@ def suite(request: pytest.FixtureRequest) -> Suite:
 @pytest.fixture(scope="module")
 def scene(suite: Suite) -> Iterator[Scene]:
     """A running scene. A test that changes it puts back what it changed."""
-    with Scene(suite) as running:
+    with Scene.of(suite) as running:
         yield running
 
 

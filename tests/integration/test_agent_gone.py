@@ -1,4 +1,4 @@
-"""The agent or tailscaled is down, hangs, dies in the middle or talks nonsense: the tailnet gets a no, the LAN all as ever."""
+"""The agent or tailscaled is down, hangs, dies or talks nonsense: the tailnet gets a no, the LAN is as ever."""
 
 import signal
 import threading

@@ -21,7 +21,7 @@ from tests.support.client import Client
 from tests.support.host import Host
 from tests.support.roots import Suite, debian_root
 from tests.support.sandbox import Sandbox, connect
-from tests.support.shims import build_shims
+from tests.support.shims import Shims, build_shims
 from tests.support.waiting import wait_until
 
 Family = Literal[4, 6]
@@ -64,22 +64,41 @@ class Nodes:
 
 
 class Scene:
-    """Host, device and tailnet, all running: agent, reader, sshd, LocalAPI. A context manager."""
+    """Host, device and tailnet, all running: agent, reader, sshd, LocalAPI. A context manager.
 
-    def __init__(self, suite: Suite) -> None:
-        self.suite = suite
+    Both hosts are sandboxes on `root`; `prepare` is called with the server's before anything is installed there, and
+    `python` runs the agent.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        shims: Shims,
+        *,
+        prepare: Callable[[Sandbox], None] | None = None,
+        python: str = "/usr/bin/python3",
+    ) -> None:
         self.nodes = Nodes.make()
+        self._root = root
+        self._shims = shims
+        self._prepare = prepare
+        self._python = python
         self._rounds = 0
         self._stack = ExitStack()
 
+    @classmethod
+    def of(cls, suite: Suite) -> Self:
+        """A scene on a Debian release."""
+        return cls(debian_root(suite), build_shims(suite))
+
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            root = debian_root(self.suite)
-            shims = build_shims(self.suite)
-            server = stack.enter_context(Sandbox(root, "server"))
-            device = stack.enter_context(Sandbox(root, "device"))
+            server = stack.enter_context(Sandbox(self._root, "server"))
+            device = stack.enter_context(Sandbox(self._root, "device"))
             self._cables(server, device)
-            self.host = stack.enter_context(Host(server, shims))
+            if self._prepare is not None:
+                self._prepare(server)
+            self.host = stack.enter_context(Host(server, self._shims, python=self._python))
             self.client = Client(device)
             self.tailnet = Tailnet(self.nodes.server, [self.nodes.alice, self.nodes.bob, self.nodes.ci])
             self.tailnet.rules = self.usual_rules()
