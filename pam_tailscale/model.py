@@ -72,7 +72,6 @@ class Reason(enum.Enum):
     ACCOUNT_SHELL = "account_shell"
     ROOT_NOT_ALLOWED = "root_not_allowed"
     # 2: the addresses
-    CONNECTION_MALFORMED = "connection_malformed"
     SERVER_NOT_SELF = "server_not_self"
     CLIENT_NOT_TAILNET = "client_not_tailnet"
     CLIENT_IS_LOCAL = "client_is_local"
@@ -96,7 +95,6 @@ class Reason(enum.Enum):
     CHECK_NEEDED = "check_needed"
     SECOND_METHOD = "second_method"
     # not a decision about the connection at all
-    REQUEST_DAMAGED = "request_damaged"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -187,6 +185,8 @@ class Decision:
     """The rule's own message for the person who logs in."""
     mapped_user: str = ""
     """Where a rule maps the requested name to another: that name."""
+    told: Reason | None = None
+    """The reason that whoever logs in is told by, where `reason` itself would tell which accounts exist."""
 
     @property
     def allowed(self) -> bool:

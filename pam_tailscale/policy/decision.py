@@ -4,6 +4,8 @@ The steps come in the order of the numbers; the first that does not hold answers
 for the administrator. Whatever cannot be found out is a no.
 """
 
+import dataclasses
+
 from pam_tailscale.model import (
     Account,
     Decision,
@@ -33,19 +35,35 @@ def decide_with_trace(
     """The same decision, and what the policy says; with `trace` of every rule. None where it could not be asked."""
     peer = facts.peer if isinstance(facts.peer, Peer) else None
     account = facts.account
+    unfit = _account(request.user, account, limits)
     problem = (
         _right_tailscaled(request, facts, limits)
-        or _account(request.user, account, limits)
+        or unfit
         or _addresses(request, facts)
         or _identity(request, facts, now)
     )
     if problem is not None or peer is None or account is None:
         problem = problem or Problem(Reason.INTERNAL_ERROR, "a step let through what it should not: report this")
-        return _denied(problem, decision_id, peer), _only_trace(request, facts, now) if trace else None
+        decision = _denied(problem, decision_id, peer)
+        if problem is unfit:
+            decision = _told_as_if_fit(decision, request, facts, now)
+        return decision, _only_trace(request, facts, now) if trace else None
     query = Query.of(peer, request.connection.client, request.user, account.uid)
     outcome = evaluate(facts.knowledge.policies, query, now, trace=trace)
     problem = _rule(outcome, request.user) or limit(outcome, account, limits) or _check(outcome)
     return _decision(problem, outcome, peer, decision_id), outcome
+
+
+def _told_as_if_fit(decision: Decision, request: Request, facts: Facts, now: float) -> Decision:
+    """Tell the person what an account that can be used would be told, so that nobody learns by it which exist."""
+    later = _addresses(request, facts) or _identity(request, facts, now)
+    if later is not None or not isinstance(facts.peer, Peer):
+        return dataclasses.replace(decision, told=later.reason if later else None)
+    query = Query.of(facts.peer, request.connection.client, request.user, None)
+    outcome = evaluate(facts.knowledge.policies, query, now)
+    if outcome.reason in (Reason.ACCEPTED, Reason.CHECK_NEEDED) and outcome.user != request.user:
+        return dataclasses.replace(decision, told=Reason.RULE_MAPS_USER, mapped_user=outcome.user)
+    return decision
 
 
 def _only_trace(request: Request, facts: Facts, now: float) -> Outcome | None:

@@ -1,8 +1,8 @@
 """Which rule decides about a peer, as Tailscale's own SSH server evaluates (tailssh.go, evalSSHPolicy and matchRule).
 
 Stricter than Tailscale in four places, each on the side of "no": reject beats accept where an action has both; a login
-principal never matches a tagged node, which has no person; a check's URL beside an accept is a check; and what this
-version does not know (an unknown field) refuses where it could matter, instead of being read past.
+principal lets no tagged node in, which has no person; a check's URL beside an accept is a check; and what this version
+does not know (an unknown field) refuses where it could matter, instead of being read past.
 """
 
 import dataclasses
@@ -34,14 +34,15 @@ class Query:
     address: IPAddress
     node: str
     login: str
-    """Empty for a tagged node."""
     user: str
     uid: int | None
+    tagged: bool = False
+    """The node has tags, and so nobody's login: rules may only reject it by one."""
 
     @classmethod
     def of(cls, peer: Peer, address: IPAddress, user: str, uid: int | None) -> "Query":
         """The query for a peer that connects from `address`."""
-        return cls(address=address, node=peer.stable_id, login="" if peer.tags else peer.login, user=user, uid=uid)
+        return cls(address=address, node=peer.stable_id, login=peer.login, user=user, uid=uid, tagged=bool(peer.tags))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +99,11 @@ def match(rule: Rule, query: Query, now: float) -> Mismatch:
         return Mismatch.NO_ACTION
     if rule.expires is not None and rule.expires < now:
         return Mismatch.EXPIRED
-    if not any(_is_about(principal, query) for principal in rule.principals):
+    rejects = rule.action is not None and rule.action.reject
+    if not any(_is_about(principal, query, rejects=rejects) for principal in rule.principals):
         return Mismatch.PRINCIPAL
     # A reject rule is about the peer whatever the account; an unknown field may widen or narrow the accounts.
-    if rule.action is not None and not rule.action.reject and not _unknown(rule):
+    if not rejects and not _unknown(rule):
         mapped, _ = map_user(rule.users, query.user, query.uid)
         if not mapped:
             return Mismatch.USER
@@ -113,20 +115,20 @@ def map_user(users: Mapping[str, str], user: str, uid: int | None) -> tuple[str,
 
     An exact entry wins over `*` also where it is empty: `{"*": "=", "root": ""}` is how autogroup:nonroot arrives.
     """
-    exact = user in users
+    exact = user in users and user != "*"
     local = users[user] if exact else users.get("*", "")
     if local == "=":
         local = "" if uid == 0 or user == ROOT else user
     return local, exact
 
 
-def _is_about(principal: Principal, query: Query) -> bool:
+def _is_about(principal: Principal, query: Query, *, rejects: bool) -> bool:
     return (
         principal.any
         or bool(principal.unknown)
         or (bool(principal.address) and principal.address == query.address.packed)
         or (bool(principal.node) and principal.node == query.node)
-        or (bool(principal.login) and principal.login == query.login)
+        or (bool(principal.login) and principal.login == query.login and (rejects or not query.tagged))
     )
 
 

@@ -15,6 +15,7 @@ from pam_tailscale.errors import PolicyShapeError
 from pam_tailscale.model import IPAddress
 
 NANOSECONDS = 1_000_000_000
+_DURATION_BITS = 63
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -179,14 +180,19 @@ def parse_rule(raw: object, number: int) -> Rule:
         fields.reject("sshUsers")
         users = {}
     action = fields.take("action", dict, None)
+    expires, accept_env = _parse_time(fields, "ruleExpires"), fields.texts("acceptEnv")
+    unknown = fields.unknown()
+    about = tuple(_parse_principal(principal) for principal in principals if principal is not None)
+    if unknown and not about:
+        about = (Principal(unknown=unknown),)  # whom it is about may stand in what was not understood
     return Rule(
         number=number,
-        principals=tuple(_parse_principal(principal) for principal in principals if principal is not None),
+        principals=about,
         users=users,
         action=None if action is None else _parse_action(action),
-        expires=_parse_time(fields, "ruleExpires"),
-        accept_env=fields.texts("acceptEnv"),
-        unknown=fields.unknown(),
+        expires=expires,
+        accept_env=accept_env,
+        unknown=unknown,
     )
 
 
@@ -208,7 +214,7 @@ def _parse_action(raw: Mapping[str, object]) -> Action:
         reject=fields.flag("reject"),
         hold_and_delegate=fields.take("holdAndDelegate", str, ""),
         message=fields.take("message", str, ""),
-        session_duration=fields.take("sessionDuration", int, 0) / NANOSECONDS,
+        session_duration=_parse_duration(fields, "sessionDuration"),
         allow_agent_forwarding=fields.flag("allowAgentForwarding"),
         allow_local_port_forwarding=fields.flag("allowLocalPortForwarding"),
         allow_remote_port_forwarding=fields.flag("allowRemotePortForwarding"),
@@ -228,15 +234,23 @@ def _packed(text: str) -> bytes:
     return b""
 
 
+def _parse_duration(fields: _Fields, name: str) -> float:
+    nanoseconds = fields.take(name, int, 0)
+    if nanoseconds.bit_length() > _DURATION_BITS:  # none of Go's, and perhaps none of a float's
+        fields.reject(name)
+        return 0.0
+    return nanoseconds / NANOSECONDS
+
+
 def _parse_time(fields: _Fields, name: str) -> float | None:
     text = fields.take(name, str, "")
     if not text:
         return None
     try:
         moment = datetime.datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        fields.reject(name)
-        return None
-    return moment.timestamp()
+        if moment.tzinfo is not None:
+            return moment.astimezone(datetime.UTC).timestamp()
+    except (ValueError, OverflowError):  # no time, or none that the calendar has in UTC
+        pass
+    fields.reject(name)
+    return None

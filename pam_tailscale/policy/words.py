@@ -22,7 +22,6 @@ _PASSING = frozenset(
         Reason.PIN_MISMATCH,
         Reason.STATE_CHANGED,
         Reason.POLICY_UNAVAILABLE,
-        Reason.REQUEST_DAMAGED,
         Reason.INTERNAL_ERROR,
     }
 )
@@ -36,9 +35,10 @@ def person_text(decision: Decision, user: str) -> str:
     """
     if decision.allowed:
         return printable(decision.message)
-    if decision.reason in _PASSING:
+    reason = decision.told or decision.reason
+    if reason in _PASSING:
         said = "this host cannot ask the tailnet's policy at the moment, try again later"
-    elif decision.reason is Reason.RULE_MAPS_USER:
+    elif reason is Reason.RULE_MAPS_USER:
         said = f"log in as {quoted(decision.mapped_user)}"
     else:
         said = f"tailnet policy does not permit you to SSH as user {quoted(user)}"
