@@ -145,11 +145,29 @@ class Refresher:
             self._say(POLICY, problem.detail)
             self._store.change(lambda known: without_policy(known, problem), time.monotonic())
             return False
-        now = time.monotonic()
-        self._store.change(lambda known: with_policy(known, netmap), now, policy_read=True)
-        known = self._store.snapshot(now).knowledge
+        if not self._take(netmap, known):
+            self._policy_wanted.set()
+            return True
+        known = self._store.snapshot(time.monotonic()).knowledge
         self._say(POLICY, known.policy_problem.detail if known.policy_problem else "")
         return not known.cached and known.policy_problem is None
+
+    def _take(self, netmap: Netmap, before: Knowledge) -> bool:
+        """Take the policy, unless what this host is has changed since `before`, and be it there and back again.
+
+        Whoever operates tailscale may log the node in to a control plane of their own for a moment, and with some
+        control planes the node has the same id there.
+        """
+        self._identify()
+        taken = False
+
+        def take(known: Knowledge) -> Knowledge:
+            nonlocal taken
+            taken = known is before  # the store keeps the object while its value stays the same
+            return with_policy(known, netmap) if taken else known
+
+        self._store.change(take, time.monotonic(), policy_read=True)
+        return taken
 
     def _say(self, what: str, detail: str) -> None:
         """Log a trouble when it begins and when it ends, not at every attempt."""

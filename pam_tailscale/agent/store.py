@@ -68,7 +68,10 @@ class KnowledgeStore:
         )
 
     def change(self, how: Callable[[Knowledge], Knowledge], now: float, *, policy_read: bool = False) -> None:
-        """Replace the knowledge by what `how` makes of it. Reading the same again only renews its age."""
+        """Replace the knowledge by what `how` makes of it.
+
+        Reading the same again only renews its age, and keeps the object.
+        """
         with self._writing:
             state = self._state
             knowledge = how(state.knowledge)
