@@ -47,7 +47,9 @@ def ask(
         except TimeoutError as err:
             raise AgentUnavailableError(f"the agent did not answer within {timeout:g} s: {_HINT}") from err
         except OSError as err:
-            raise AgentUnavailableError(f"the agent cannot be reached at {path} ({err.strerror}): {_HINT}") from err
+            raise AgentUnavailableError(
+                f"the agent cannot be reached at {path} ({err.strerror or err}): {_HINT}"
+            ) from err
 
 
 def ask_document(path: Path, pairs: Mapping[str, str], timeout: float = wire.TIMEOUT_MS / 1000) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def parse(text: str, name: str) -> Config:
     """Read the text of the file `name`. Raises ConfigError, whose text names the file and the line."""
     try:
         raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as err:
+    except (ValueError, RecursionError) as err:  # TOMLDecodeError, and numbers or nesting beyond all reason
         raise ConfigError(f"{name}: {err}") from err
     config = _section(Config, raw, "", _Place(text, name))
     _bounds(config, _Place(text, name))

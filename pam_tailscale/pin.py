@@ -21,7 +21,7 @@ def load(path: Path) -> Pin | None:
     Raises ConfigError for a file that is damaged or that others than root may write.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
     except OSError as err:
@@ -39,7 +39,7 @@ def _parse(content: bytes, path: Path) -> Pin:
         raise damaged
     try:
         raw = json.loads(content)
-    except ValueError as err:
+    except (ValueError, RecursionError) as err:
         raise damaged from err
     if not isinstance(raw, dict) or raw.pop("format", None) != FORMAT:
         raise damaged

@@ -46,14 +46,17 @@ Message = dict[str, str]
 def encode(pairs: Mapping[str, str]) -> bytes:
     """One message; the version is put first. Bytes that are not UTF-8 travel as surrogate escapes.
 
-    Raises WireError when a string holds a NUL or the message is longer than MESSAGE_MAX.
+    Raises WireError when a string holds a NUL or half a surrogate pair, or the message is longer than MESSAGE_MAX.
     """
     strings = [KEY_VERSION, str(VERSION)]
     for key, value in pairs.items():
         strings += [key, value]
     if any("\0" in string for string in strings):
         raise WireError("a value with a NUL byte cannot be sent")
-    message = b"".join(string.encode("utf-8", "surrogateescape") + b"\0" for string in strings)
+    try:
+        message = b"".join(string.encode("utf-8", "surrogateescape") + b"\0" for string in strings)
+    except UnicodeEncodeError as err:
+        raise WireError("a value that is no text cannot be sent") from err
     if len(message) > MESSAGE_MAX:
         raise WireError(f"a message of {len(message)} bytes is longer than {MESSAGE_MAX}")
     return message

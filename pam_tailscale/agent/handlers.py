@@ -9,6 +9,7 @@ The command line's documents are JSON, sent in pieces as `info` before a verdict
 account may not ask.
 """
 
+import dataclasses
 import datetime
 import grp
 import json
@@ -18,7 +19,6 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from pam_tailscale import wire
@@ -50,7 +50,7 @@ PIECE = 6000
 PORT_MAX = 65535
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Access:
     """Who may ask what."""
 
@@ -154,7 +154,9 @@ class Handlers:
             "another method was already granted to this connection: sshd's AuthenticationMethods may not list "
             "two methods that the tailnet's policy answers"
         )
-        return Decision(Verdict.DENY, Reason.SECOND_METHOD, decision.id, detail, peer=decision.peer)
+        return dataclasses.replace(
+            decision, verdict=Verdict.DENY, reason=Reason.SECOND_METHOD, detail=detail, message=""
+        )
 
     def _explain(self, message: wire.Message, asker: Asker, send: Send) -> None:
         if not self._administers(asker, send):
@@ -231,10 +233,9 @@ def _moment(as_of: str) -> float:
     if not as_of:
         return time.time()
     try:
-        moment = datetime.datetime.fromisoformat(as_of)
-    except ValueError as err:
+        return datetime.datetime.fromisoformat(as_of).astimezone(datetime.UTC).timestamp()
+    except (ValueError, OverflowError) as err:
         raise WireError(f"as_of is no ISO 8601 time: {as_of[:40]!r}") from err
-    return moment.astimezone(datetime.UTC).timestamp()
 
 
 def _send_document(send: Send, document: Mapping[str, Any]) -> None:

@@ -57,6 +57,7 @@ class Journal:
         self._socket: socket.socket | None = None
         if "JOURNAL_STREAM" in os.environ:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._socket.settimeout(0)  # a journal that hangs must not make a login hang
             self._path = str(path)
 
     def write(self, decision: Decision, request: Request, milliseconds: float) -> None:
@@ -83,6 +84,6 @@ def datagram(fields: Mapping[str, str], line: str, *, allowed: bool) -> bytes:
     entries |= {f"TAILSCALE_{key.upper()}": value[:_VALUE_MAX] for key, value in fields.items()}
     parts = []
     for key, value in entries.items():
-        encoded = value.encode("utf-8", "surrogateescape")
+        encoded = value.encode("utf-8", "backslashreplace")
         parts.append(key.encode() + b"\n" + struct.pack("<Q", len(encoded)) + encoded + b"\n")
     return b"".join(parts)

@@ -29,7 +29,9 @@ def listener(path: Path) -> socket.socket:
     try:
         return _bind(path)
     except OSError as err:
-        raise ConfigError(f"{path}: cannot listen ({err.strerror}): start the agent as root or by its units") from err
+        raise ConfigError(
+            f"{path}: cannot listen ({err.strerror or err}): start the agent as root or by its units"
+        ) from err
 
 
 def _bind(path: Path) -> socket.socket:
@@ -82,4 +84,5 @@ def watchdog_interval() -> float | None:
     if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     microseconds = os.environ.get("WATCHDOG_USEC", "")
-    return int(microseconds) / 2_000_000 if microseconds.isascii() and microseconds.isdecimal() else None
+    known = microseconds.isascii() and microseconds.isdecimal()
+    return int(microseconds) / 2_000_000 or None if known else None
