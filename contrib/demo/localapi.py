@@ -78,7 +78,7 @@ class LocalAPI:
         self.last: Request | None = None
         self.pause = 0.0
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._connections: set[socket.socket] = set()
+        self._connections: dict[socket.socket, threading.Thread] = {}
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._accept, name="localapi", daemon=True)
         self.stopping = threading.Event()
@@ -100,8 +100,11 @@ class LocalAPI:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        with self._lock:
+            threads = [self._thread, *self._connections.values()]
         self.drop()
-        self._thread.join(10)
+        for thread in threads:
+            thread.join(2)
         self.path.unlink(missing_ok=True)
 
     def drop(self) -> None:
@@ -125,10 +128,11 @@ class LocalAPI:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
+            thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
             with self._lock:
-                self._connections.add(connection)
+                self._connections[connection] = thread
                 self.accepted += 1
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+                thread.start()
 
     def _serve(self, connection: socket.socket) -> None:
         packed = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
@@ -142,7 +146,7 @@ class LocalAPI:
                         return
         finally:
             with self._lock:
-                self._connections.discard(connection)
+                del self._connections[connection]
 
     def _answer(self, connection: socket.socket, request: Request, uid: int) -> bool:
         """Answer one request; False when the connection is to be closed."""
