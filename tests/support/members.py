@@ -1,7 +1,7 @@
 """The members of a real tailnet that have our product installed, and logging in from one to another with stock ssh."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -202,19 +202,26 @@ class Members:
         assert done.stdout.startswith("{"), f"explain said nothing: {done.stderr}"
         return str(json.loads(done.stdout)["reason"])
 
-    def until_reason(self, wanted: str, server: str, user: str, source: str, *, deadline: float = 15) -> None:
-        """Waits until the agent's reason is this one."""
+    def until_reason(
+        self, wanted: Container[str], server: str, user: str, source: str, *, deadline: float = 15
+    ) -> None:
+        """Waits until the agent's reason is one of these."""
 
         def asked() -> bool:
             found = self.reason(server, user, source)
-            assert found == wanted, found
+            assert found in wanted, found
             return True
 
         wait_until(asked, deadline, f"the agent's reason about {user} from {source} is {wanted}")
 
     def report(self, server: str) -> str:
-        """What a server logged, for a failing test."""
-        return self.hosts[server].all_logs()[-6000:] if server in self.hosts else ""
+        """What a server knows and logged, for a failing test."""
+        host, node = self.hosts[server], self.nodes[server]
+        status = host.cli("status", "--json", check=False).stdout
+        agent = host.box.read("/var/log/agent.log")[-2000:]
+        tailscaled = node.box.read("/var/log/tailscaled.log")[-2000:]
+        decisions = "\n".join(host.decisions()[-6:])
+        return f"--- {server}\n{status}\n--- decisions\n{decisions}\n--- agent\n{agent}\n--- tailscaled\n{tailscaled}"
 
 
 def _start(host: Host) -> None:

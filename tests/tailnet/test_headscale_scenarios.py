@@ -84,7 +84,14 @@ def test_multiple_users_all_to_all(members: Members) -> None:
 
 def test_no_ssh_configured(members: Members) -> None:
     """TestSSHNoSSHConfigured: without an ssh rule nobody reaches anybody, their own devices included."""
-    put_in_force(members, make_policy(groups=group("user1")))
+    members.tailnet.set_policy(make_policy(groups=group("user1")))
+    # When the section becomes empty headscale tells nodes that run nothing (policy/v2/filter.go, compileSSHPolicy), and
+    # they keep the rules they have. This scenario is about nodes that start without any.
+    for device in DEVICES:
+        members.nodes[device].stop_tailscaled()
+        members.nodes[device].start_tailscaled()
+    for server in DEVICES:
+        members.until(lambda login: login.refused, STRANGERS[server], ACCOUNT, server, deadline=30)
     for source, server in itertools.permutations(DEVICES, 2):
         assert_refused(members, source, server)
 
