@@ -50,7 +50,7 @@ def decide_with_trace(
         return decision, _only_trace(request, facts, now) if trace else None
     query = Query.of(peer, request.connection.client, request.user, account.uid)
     outcome = evaluate(facts.knowledge.policies, query, now, trace=trace)
-    problem = _rule(outcome, request.user) or limit(outcome, account, limits) or _check(outcome)
+    problem = _rule(outcome) or limit(outcome, account, limits) or _check(outcome)
     return _decision(problem, outcome, peer, decision_id), outcome
 
 
@@ -186,27 +186,22 @@ def _identity(request: Request, facts: Facts, now: float) -> Problem | None:
 
 
 _RULE_DETAILS = {
-    Reason.NO_RULE: "no rule of the tailnet's SSH policy is about this peer and this host",
-    Reason.USER_NOT_IN_RULE: "rules are about this peer, but none lets it in as this account",
+    Reason.NO_RULE: "no rule of the tailnet's SSH policy is about this peer and this host: add one, if it should get in",
+    Reason.USER_NOT_IN_RULE: "rules are about this peer, but none names this account: add it to a rule, if it should",
     Reason.RULE_REJECTS: "the rule rejects",
     Reason.RULE_MALFORMED: "the rule's action neither accepts nor rejects nor asks for a check: mend the policy",
 }
 
 
-def _rule(outcome: Outcome, user: str) -> Problem | None:
+def _rule(outcome: Outcome) -> Problem | None:
     """Step 4: a rule accepts, or asks for a check."""
     if outcome.reason in (Reason.ACCEPTED, Reason.CHECK_NEEDED):
         return None
     if outcome.reason is Reason.POLICY_SHAPE:
         fields = ", ".join(unknown_fields(outcome.rule)) if outcome.rule else ""
-        return Problem(
-            Reason.POLICY_SHAPE,
-            f"a rule that could decide has fields this version does not know ({fields}): upgrade pam-tailscale",
-        )
-    detail = _RULE_DETAILS[outcome.reason]
-    if outcome.reason in (Reason.NO_RULE, Reason.USER_NOT_IN_RULE):
-        detail += f": see 'pam-tailscale explain {user!r} --from ADDRESS'"
-    return Problem(outcome.reason, detail)
+        detail = f"a rule that could decide has fields this version does not know ({fields}): upgrade pam-tailscale"
+        return Problem(Reason.POLICY_SHAPE, detail)
+    return Problem(outcome.reason, _RULE_DETAILS[outcome.reason])
 
 
 def _check(outcome: Outcome) -> Problem | None:
