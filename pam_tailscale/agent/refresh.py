@@ -56,6 +56,7 @@ class Refresher:
         self._interface_of = interface_of
         self._stop = threading.Event()
         self._policy_wanted = threading.Event()
+        self._asking = threading.Lock()
         self._said: dict[str, str] = {}
         self._threads = [
             threading.Thread(target=self._hear, name="bus"),
@@ -97,7 +98,15 @@ class Refresher:
             self._policy_wanted.set()
 
     def _identify(self) -> None:
-        """Read what this node is and whose. Quick; a change of it drops the policy at once."""
+        """Read what this node is and whose. Quick; a change of it drops the policy at once.
+
+        One thread at a time, to the end: the client is not made for two, and an older answer must not be stored over a
+        newer one.
+        """
+        with self._asking:
+            self._identify_alone()
+
+    def _identify_alone(self) -> None:
         try:
             status, prefs = self._api.status(), self._api.prefs()
         except TailscaledError as err:
