@@ -15,7 +15,7 @@ from pam_tailscale.errors import PamTailscaleError
 from pam_tailscale.model import Method, Mode, Phase
 from pam_tailscale.tailnet import bus
 from pam_tailscale.tailnet.records import BusEvent
-from tests.support.members import OPEN, make_policy
+from tests.support.members import OPEN, accept, make_policy
 from tests.support.roots import Suite
 from tests.support.waiting import wait_until
 
@@ -66,7 +66,8 @@ def _ratio(name: str, times: Mapping[str, Sequence[float]], way: str, note: str)
 def policy_effect(real: Real, *, quick: bool) -> list[Figure]:
     """From a policy given to headscale to the first decision by it."""
     server = real.servers["bookworm"]
-    closed = make_policy()
+    # Not a policy without rules: of that headscale says nothing to the nodes, which go on with the one before.
+    closed = make_policy(accept(["autogroup:member"], ["autogroup:tagged"], "bob"))
     request = _request(real, server)
     effects, announced = [], []
     with _Bus(server) as heard:
