@@ -1,0 +1,112 @@
+"""What the person reads: three forms, one line, nothing that a terminal acts on."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pam_tailscale.model import Decision, Reason, Verdict
+from pam_tailscale.policy.words import USER_SHOWN, person_text, printable, quoted
+
+PASSING = "tailscale: this host cannot ask the tailnet's policy at the moment, try again later (decision ab12)"
+NO = 'tailscale: tailnet policy does not permit you to SSH as user "alice" (decision ab12)'
+MAPPED = 'tailscale: log in as "deploy" (decision ab12)'
+
+ABOUT_THE_HOST = {
+    Reason.AGENT_STARTING,
+    Reason.MODE_MISMATCH,
+    Reason.TAILSCALED_UNREACHABLE,
+    Reason.TAILSCALED_NOT_ROOT,
+    Reason.TAILSCALED_NOT_RUNNING,
+    Reason.NETMAP_CACHED,
+    Reason.KNOWLEDGE_STALE,
+    Reason.NOT_PINNED,
+    Reason.PIN_DAMAGED,
+    Reason.PIN_MISMATCH,
+    Reason.STATE_CHANGED,
+    Reason.POLICY_UNAVAILABLE,
+    Reason.INTERNAL_ERROR,
+}
+
+
+def denied(reason: Reason, mapped: str = "deploy", told: Reason | None = None) -> Decision:
+    """A refusal with everything that must not be shown."""
+    return Decision(
+        Verdict.DENY,
+        reason,
+        "ab12",
+        detail="for the administrator",
+        rule=3,
+        source="netmap",
+        message="of the rule",
+        mapped_user=mapped,
+        told=told,
+    )
+
+
+@pytest.mark.parametrize("reason", [one for one in Reason if one is not Reason.ACCEPTED], ids=lambda one: one.value)
+def test_every_refusal_has_one_of_three_forms(reason: Reason) -> None:
+    """With the id that finds the decision; nothing of the reason itself."""
+    expected = PASSING if reason in ABOUT_THE_HOST else MAPPED if reason is Reason.RULE_MAPS_USER else NO
+    assert person_text(denied(reason), "alice") == expected
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"), [(Reason.RULE_MAPS_USER, MAPPED), (Reason.STATE_CHANGED, PASSING), (None, NO)]
+)
+def test_an_account_that_is_missing_reads_like_one_that_is_not(told: Reason | None, expected: str) -> None:
+    """The decision may say by which reason the person is told."""
+    assert person_text(denied(Reason.ACCOUNT_UNKNOWN, told=told), "alice") == expected
+
+
+def test_an_accepted_login_shows_the_rules_message() -> None:
+    """Or nothing."""
+    accepted = Decision(Verdict.ALLOW, Reason.ACCEPTED, "ab12", message="be\nkind\x1b[31m")
+    assert person_text(accepted, "alice") == "be\nkind\N{REPLACEMENT CHARACTER}[31m"
+    assert person_text(Decision(Verdict.ALLOW, Reason.ACCEPTED, "ab12"), "alice") == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("", '""'),
+        ("alice", '"alice"'),
+        ("jos\u00e9", '"jos\u00e9"'),
+        ('a"b', '"a\\"b"'),
+        ("a\\b", '"a\\\\b"'),
+        ("a\nb\r\t", '"a\\nb\\r\\t"'),
+        ("\x1b]0;x\x07", '"\\x1b]0;x\\x07"'),
+        ("\x9b31m", '"\\x9b31m"'),
+        ("a\u202eb\u2066c", '"a\\u202eb\\u2066c"'),
+        ("a\u200bb\ufeff", '"a\\u200bb\\ufeff"'),
+        ("a\u2028b", '"a\\u2028b"'),
+        ("\udcff", '"\\udcff"'),
+        ("\ud800", '"\\ud800"'),
+        ("%s%n", '"%s%n"'),
+        ("a" * USER_SHOWN, '"' + "a" * USER_SHOWN + '"'),
+        ("a" * (USER_SHOWN + 1), '"' + "a" * USER_SHOWN + '…"'),
+    ],
+)
+def test_quoted(text: str, shown: str) -> None:
+    """Names come from strangers: control characters, bidi marks and invisible ones are escaped, long ones cut."""
+    assert quoted(text) == shown
+
+
+@given(st.text(st.characters(), max_size=300))
+def test_a_quoted_text_is_one_printable_line_in_one_pair_of_quotes(text: str) -> None:
+    """Whatever the text."""
+    inside = quoted(text)[1:-1]
+    assert inside.isprintable()
+    assert '"' not in inside.replace("\\\\", "").replace('\\"', "")
+    assert len(inside) <= (USER_SHOWN + 1) * 10
+
+
+@given(st.text(st.characters(), max_size=300))
+def test_a_printable_text_has_lines_and_nothing_else(text: str) -> None:
+    """A message of the policy may have several."""
+    assert printable(text).replace("\n", "").isprintable()
+
+
+@given(st.text(st.characters(), max_size=300), st.sampled_from(sorted(Reason, key=str)))
+def test_a_refusal_is_one_line(user: str, reason: Reason) -> None:
+    """Also for a name with line ends."""
+    assert person_text(denied(reason, mapped=user), user).isprintable()
