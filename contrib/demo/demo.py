@@ -1,8 +1,9 @@
 """The main job, shown on this machine in half a minute: `make demo`, or `python3 -m contrib.demo.demo` in the checkout.
 
-Debian's sshd, the PAM module, the key helper and the agent run in namespaces on a private, writable layer over the files
-of this machine, with an embedded tailnet of a few people. Nothing of the machine itself is changed. Each login is printed,
-with what came of it; the exit status is 1 if one did not end as expected. Needs root.
+Debian's sshd, the PAM module, the key helper and the agent run in namespaces on a private, writable layer over the
+files of this machine, with an embedded tailnet of a few people. Nothing of the machine itself is changed. Each login is
+printed, with what came of it; the exit status is 1 if one did not end as expected. Needs root.
+"""
 
 import os
 import shlex

@@ -1,7 +1,8 @@
 """One login with paramiko, run by Debian's Python on the device: a client that does not begin with the method `none`.
 
-Arguments: address, local address, user, method (none, publickey, password, keyboard-interactive). With publickey the
-key is made on the spot. Prints one JSON object: whether it got in, what the prompts said, what `id -un` printed.
+Arguments: address, local address, user (as JSON), method (none, publickey, password, keyboard-interactive). With
+publickey the key is made on the spot. Prints one JSON object: whether it got in, what the prompts said, what `id -un`
+printed.
 """
 
 import json
@@ -38,7 +39,7 @@ def main(address: str, source: str, user: str, method: str) -> dict[str, Any]:
             channel = transport.open_session(timeout=20)
             channel.exec_command("id -un")
             result["id"] = channel.makefile().read().decode().strip()
-    except paramiko.SSHException as err:
+    except (paramiko.SSHException, EOFError, OSError) as err:
         return {"in": False, "error": type(err).__name__, "text": str(err), "shown": shown}
     else:
         return result
@@ -47,4 +48,4 @@ def main(address: str, source: str, user: str, method: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(main(*sys.argv[1:5])))
+    sys.stdout.write(json.dumps(main(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), sys.argv[4])))
