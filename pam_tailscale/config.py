@@ -92,7 +92,7 @@ def _value(kind: Any, value: object, section: str, key: str, place: "_Place") ->
             raise place.error(section, key, "must be a section")
         return _section(kind, value, key, place)
     if kind is Path:
-        if not isinstance(value, str) or not value.startswith("/"):
+        if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
             raise place.error(section, key, "must be an absolute path in quotes")
         return Path(value)
     if kind is Mode:

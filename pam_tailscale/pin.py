@@ -26,11 +26,13 @@ def load(path: Path) -> Pin | None:
         return None
     except OSError as err:
         raise ConfigError(f"{path}: cannot be read ({err.strerror}): run 'pam-tailscale pin --repin' as root") from err
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_uid != 0 or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise ConfigError(f"{path}: must be a file of root that nobody else may write: chown root, chmod 0644")
-        return _parse(file.read(_SIZE_MAX + 1), path)
+        return _parse(os.read(descriptor, _SIZE_MAX + 1), path)
+    finally:
+        os.close(descriptor)
 
 
 def _parse(content: bytes, path: Path) -> Pin:
