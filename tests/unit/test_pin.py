@@ -1,0 +1,143 @@
+"""The pin's file: whole, root's alone, and an error for everything else."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pam_tailscale import pin as pins
+from pam_tailscale.errors import ConfigError
+from pam_tailscale.model import Pin
+from tests.support.facts import PIN
+
+GOOD: dict[str, Any] = {"format": 1, "control_url": "https://c", "node_id": "n1", "tailnet_id": ""}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the pin is."""
+    return tmp_path / "pin.json"
+
+
+def test_none_is_none(path: Path) -> None:
+    """A host that was never pinned is no error here."""
+    assert pins.load(path) is None
+
+
+@pytest.mark.parametrize("pin", [PIN, Pin("https://c", "1", "")])
+def test_what_is_written_is_read(path: Path, pin: Pin) -> None:
+    """Also without a tailnet's id, as with headscale."""
+    pins.store(pin, path)
+    assert pins.load(path) == pin
+
+
+def test_written_over_another_and_into_a_new_folder(tmp_path: Path) -> None:
+    """0644 whatever the umask, and nothing is left beside it."""
+    path = tmp_path / "new" / "pin.json"
+    old = os.umask(0o077)
+    try:
+        pins.store(PIN, path)
+        pins.store(Pin("https://c", "2", ""), path)
+    finally:
+        os.umask(old)
+    assert pins.load(path) == Pin("https://c", "2", "")
+    assert path.stat().st_mode & 0o7777 == 0o644
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_writer_that_ended_half_way_is_no_obstacle(path: Path) -> None:
+    """What it left is not used, and not followed."""
+    elsewhere = path.with_name("elsewhere")
+    elsewhere.write_text("keep")
+    path.with_name("pin.json.new").symlink_to(elsewhere)
+    pins.store(PIN, path)
+    assert (pins.load(path), elsewhere.read_text()) == (PIN, "keep")
+
+
+def test_the_old_pin_stays_until_the_new_one_is_whole(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full at the wrong moment unpins nobody."""
+    pins.store(PIN, path)
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ConfigError, match="No space left"):
+        pins.store(Pin("https://c", "2", ""), path)
+    assert pins.load(path) == PIN
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    """The error says which file."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"pin\.json: cannot be written"):
+        pins.store(PIN, tmp_path / "file" / "pin.json")
+
+
+@pytest.mark.parametrize("mode", [0o664, 0o646, 0o666])
+def test_a_file_that_others_may_write_is_refused(path: Path, mode: int) -> None:
+    """They could pin the host to a control plane of their own."""
+    pins.store(PIN, path)
+    path.chmod(mode)
+    with pytest.raises(ConfigError, match="nobody else may write"):
+        pins.load(path)
+
+
+def test_a_file_of_somebody_else_is_refused(path: Path) -> None:
+    """For the same reason."""
+    pins.store(PIN, path)
+    os.chown(path, 65534, 65534)
+    with pytest.raises(ConfigError, match="must be a file of root"):
+        pins.load(path)
+
+
+def test_a_link_is_refused(path: Path) -> None:
+    """Whoever may write where it leads is not known."""
+    target = path.with_name("target.json")
+    pins.store(PIN, target)
+    path.symlink_to(target)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        pins.load(path)
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "fifo"])
+def test_what_is_no_file_is_refused(path: Path, make: Any) -> None:
+    """At once: opening a fifo would wait for a writer."""
+    make(path)
+    with pytest.raises(ConfigError, match="must be a file"):
+        pins.load(path)
+
+
+DAMAGED = {
+    "empty": b"",
+    "half": json.dumps(GOOD).encode()[:-9],
+    "no object": b'["https://c", "n1"]',
+    "null": b"null",
+    "not UTF-8": b'{"format": 1, "control_url": "\xff"}',
+    "nested without end": b"[" * 4000,
+    "too long": json.dumps(GOOD).encode() + b" " * 4096,
+    "no format": json.dumps({name: value for name, value in GOOD.items() if name != "format"}).encode(),
+} | {
+    f"{name} is {value!r}": json.dumps(GOOD | {name: value}).encode()
+    for name, value in [
+        ("format", 2),
+        ("format", "1"),
+        ("control_url", ""),
+        ("control_url", None),
+        ("control_url", 1),
+        ("node_id", ""),
+        ("node_id", ["n1"]),
+        ("tailnet_id", None),
+        ("also", "this"),
+    ]
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED.keys())
+def test_a_damaged_pin_is_an_error(path: Path, content: bytes) -> None:
+    """Never no pin, and the text says what to run."""
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"pin\.json: is damaged: run 'pam-tailscale pin --repin'"):
+        pins.load(path)
