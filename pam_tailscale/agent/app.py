@@ -21,6 +21,7 @@ from pam_tailscale.agent import accounts, process, report
 from pam_tailscale.agent.gather import Gatherer
 from pam_tailscale.agent.handlers import Access, Handlers
 from pam_tailscale.agent.journal import Journal
+from pam_tailscale.agent.memory import spared_by_the_collector
 from pam_tailscale.agent.refresh import Refresher
 from pam_tailscale.agent.server import Server
 from pam_tailscale.agent.store import KnowledgeStore
@@ -129,9 +130,10 @@ class Agent:
 
     def _read_netmap(self, version: str) -> Netmap:
         """From the root reader; from the bus with our own uid where tailscaled still shows the netmap to everyone."""
-        if netmap.choose(tailscaled_version(version)) is netmap.Way.ROOT_READER:
-            return netmap.fetch_from_reader(self._config.agent.reader_socket, NETMAP_TIMEOUT)
-        return netmap.fetch_as_self(self._config.tailscaled.socket, NETMAP_TIMEOUT)
+        with spared_by_the_collector():
+            if netmap.choose(tailscaled_version(version)) is netmap.Way.ROOT_READER:
+                return netmap.fetch_from_reader(self._config.agent.reader_socket, NETMAP_TIMEOUT)
+            return netmap.fetch_as_self(self._config.tailscaled.socket, NETMAP_TIMEOUT)
 
 
 def load_config(path: Path) -> config.Config:
