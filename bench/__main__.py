@@ -50,7 +50,7 @@ PARTS = (
     Part(("reader_peak_mib", "reader_cpu_s"), large.reader, Large),
     Part(tuple(f"login_vs_{way}" for way in _WAYS), logins.logins, Real),
     Part(tuple(f"debian13_login_vs_{way}" for way in _WAYS), logins.logins_debian13, Real),
-    Part(("policy_effect_s", "policy_announced_s"), logins.policy_effect, Real),
+    Part(("policy_effect_s", "policy_ours_s"), logins.policy_effect, Real),
     Part(("idle_cpu_percent",), logins.idle, Real),
 )
 NAMES = [name for part in PARTS for name in part.names]

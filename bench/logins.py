@@ -69,21 +69,25 @@ def policy_effect(real: Real, *, quick: bool) -> list[Figure]:
     # Not a policy without rules: of that headscale says nothing to the nodes, which go on with the one before.
     closed = make_policy(accept(["autogroup:member"], ["autogroup:tagged"], "bob"))
     request = _request(real, server)
-    effects, announced = [], []
+    effects, ours = [], []
     with _Bus(server) as heard:
         for number in range(QUICK_CHANGES if quick else CHANGES):
             allowed = number % 2 == 1
             began = time.monotonic()
             real.tailnet.set_policy(OPEN if allowed else closed)
-            effects.append(_when(server, request, allowed=allowed) - began)
-            announced.append(heard.first_after(began) - began)
+            returned = time.monotonic()
+            effect = _when(server, request, allowed=allowed)
+            effects.append(effect - returned)
+            ours.append(effect - heard.first_after(began))
             _let_it_settle(server, request, allowed=allowed)
     wait_until(
         lambda: real.device.box.run(server.commands()[OURS], check=False).returncode == 0, 10, "logins work again"
     )
     return [
-        middle("policy_effect_s", effects, f"`headscale policy set` to a decision by it, {len(effects)} changes"),
-        middle("policy_announced_s", announced, "of it until tailscaled's bus says that something changed"),
+        middle(
+            "policy_effect_s", effects, f"end of `headscale policy set` to a decision by it, {len(effects)} changes"
+        ),
+        middle("policy_ours_s", ours, "of it since tailscaled's bus said that something changed"),
     ]
 
 
