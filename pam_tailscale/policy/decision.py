@@ -186,8 +186,8 @@ def _identity(request: Request, facts: Facts, now: float) -> Problem | None:
 
 
 _RULE_DETAILS = {
-    Reason.NO_RULE: "no rule of the tailnet's SSH policy is about this peer and this host: add one, if it should get in",
-    Reason.USER_NOT_IN_RULE: "rules are about this peer, but none names this account: add it to a rule, if it should",
+    Reason.NO_RULE: "no rule of the tailnet's SSH policy is about this peer and this host: add one if it should",
+    Reason.USER_NOT_IN_RULE: "rules are about this peer, but none names this account: add it to one if it should",
     Reason.RULE_REJECTS: "the rule rejects",
     Reason.RULE_MALFORMED: "the rule's action neither accepts nor rejects nor asks for a check: mend the policy",
 }
