@@ -48,7 +48,7 @@ class KeyHelper:
             pass_fds=held_by_parent,
             user=None if as_root or os.geteuid() != 0 else HELPER_UID,
             group=None if as_root or os.geteuid() != 0 else HELPER_UID,
-            extra_groups=None if as_root or os.geteuid() != 0 else [],
+            extra_groups=[4, 6] if as_root else None if os.geteuid() != 0 else [],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -4,8 +4,8 @@
  *   pam_driver FOLDER SERVICE USER SSH_CONNECTION MODULE STEP...
  *
  * USER is in hexadecimal; SSH_CONNECTION is "-" for none. Steps: auth, account, setcred, open, close run through libpam;
- * with "direct-" in front the function of MODULE is called itself, with errno set to 77. "silent-" adds PAM_SILENT. A first
- * step "interrupts" makes a signal, whose handler does nothing, arrive every 10 ms from then on.
+ * with "direct-" in front the function of MODULE is called itself, with no agent and errno set to 77. "silent-" adds
+ * PAM_SILENT. A first step "interrupts" makes a signal, whose handler does nothing, arrive every 10 ms from then on.
  * Output, one line each: "show STYLE HEX" for what the person reads; "step NAME CODE ERRNO" and then "kept WHAT" for each of
  * descriptors, environment, user and sigpipe that the step left as it was.
  */
@@ -122,7 +122,7 @@ report_kept(const struct trace *before, const struct trace *after)
 static int
 run_direct(const struct step *step, pam_handle_t *pamh, int flags, const char *module, int *ret_errno)
 {
-	const char *arguments[] = { NULL };
+	const char *arguments[] = { "socket=/nonexistent/agent.sock" };
 	void *library = dlopen(module, RTLD_NOW);
 	module_fn *function;
 	int code;
@@ -133,7 +133,7 @@ run_direct(const struct step *step, pam_handle_t *pamh, int flags, const char *m
 	if (function == NULL)
 		die(dlerror());
 	errno = ERRNO_BEFORE;
-	code = function(pamh, flags, 0, arguments);
+	code = function(pamh, flags, 1, arguments);
 	*ret_errno = errno;
 	return code;
 }

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -234,13 +235,17 @@ def test_wrong_command_line_is_a_failure(helper: KeyHelper, arguments: list[str]
 def test_reader_that_leaves_early_is_no_failure(helper: KeyHelper) -> None:
     """The pipe is closed once sshd has seen what it needs; no signal ends the helper."""
 
+    is_closed = threading.Event()
+
     def script(connection: socket.socket) -> None:
-        assert process.stdout is not None
-        process.stdout.close()
+        assert is_closed.wait(10)
         connection.send(ALLOW)
 
     with scripted_agent(script) as agent:
         process = helper.start([*options(agent), "alice", TYPE, KEY, CONNECTION])
+        assert process.stdout is not None
+        process.stdout.close()
+        is_closed.set()
         assert process.wait(timeout=30) == 0
     assert process.stderr is not None
     with process.stderr as errors:

@@ -263,6 +263,6 @@ def test_debug_adds_the_decision_to_the_log(stack: MakeStack) -> None:
 @pytest.mark.parametrize("step", ALL_STEPS)
 def test_errno_survives_each_call(stack: MakeStack, connection: str, step: str) -> None:
     """Called as libpam calls it, a function leaves errno as it was, whatever failed inside."""
-    run = stack(None).run(f"direct-{step}", login=Login(connection=connection, user=b""))
+    run = stack(None).run(f"direct-{step}", login=Login(connection=connection))
     assert run.steps[0].errno == pamstack.ERRNO_BEFORE
     assert run.steps[0].kept == EVERYTHING

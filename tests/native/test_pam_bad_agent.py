@@ -45,6 +45,7 @@ DAMAGED = {
     "one NUL": (b"\0",),
     "only NULs": (b"\0" * 8,),
     "too long": (BARE_ALLOW + b"x\0" + b"y" * wire.MESSAGE_MAX + b"\0",),
+    "too long by whole pairs": ((BARE_ALLOW + b"x\0").ljust(wire.MESSAGE_MAX - 1, b"y") + b"\0" + b"more\0\0",),
     "one byte too long": ((BARE_ALLOW + b"x\0").ljust(wire.MESSAGE_MAX, b"y") + b"\0",),
     "missing NUL": (BARE_ALLOW[:-1],),
     "odd count": (BARE_ALLOW + b"more\0",),
