@@ -164,8 +164,9 @@ class Node:
 
     @property
     def addresses(self) -> list[str]:
-        """The node's tailnet addresses: IPv4, then IPv6."""
-        found: list[str] = self.status()["Self"]["TailscaleIPs"]
+        """The node's tailnet addresses: IPv4, then IPv6. Raises AssertionError while it has none."""
+        found: list[str] = self.status()["Self"]["TailscaleIPs"] or []
+        assert found, f"{self.hostname} has no tailnet address"
         return found
 
     @property
