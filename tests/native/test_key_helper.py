@@ -234,7 +234,6 @@ def test_wrong_command_line_is_a_failure(helper: KeyHelper, arguments: list[str]
 
 def test_reader_that_leaves_early_is_no_failure(helper: KeyHelper) -> None:
     """The pipe is closed once sshd has seen what it needs; no signal ends the helper."""
-
     is_closed = threading.Event()
 
     def script(connection: socket.socket) -> None:
