@@ -219,6 +219,15 @@ def test_a_bad_message_is_told(socket_path: Path, line: bytes) -> None:
         assert isinstance(event, BusDown)
 
 
+def test_a_message_beyond_the_cap_is_not_read(socket_path: Path) -> None:
+    """A line without end does not fill the memory."""
+    endless = b"HTTP/1.0 200 OK\r\n\r\n" + b"x" * (bus.LINE_MAX + 100_000)
+    with scripted(socket_path, endless), watching(socket_path) as following:
+        event = following()
+        assert isinstance(event, BusDown)
+        assert "more than" in event.reason
+
+
 def test_messages_may_come_in_any_pieces(socket_path: Path) -> None:
     """A message that ends in the middle of a read is whole with the next; two in one read are two."""
     ready, pieces = threading.Event(), [b'HTTP/1.0 200 OK\r\n\r\n{"State":6}\n{"State":2}\n{"Sta', b'te":4}', b"\n"]

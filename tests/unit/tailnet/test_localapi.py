@@ -69,6 +69,13 @@ def test_a_bad_answer_is_an_error_that_says_what_to_do(
     assert ENDPOINTS[endpoint](api) is not None
 
 
+def test_an_answer_beyond_the_cap_is_not_read(server: Server, api: LocalAPI) -> None:
+    """Also where it would be a good one but for its size."""
+    server.faults["prefs"] = faults.body(server.tailnet.encoded("prefs") + b" " * BODY_MAX)
+    with pytest.raises(TailscaledError, match="longer than"):
+        api.prefs()
+
+
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_a_tailscaled_that_hangs_is_given_up(server: Server, endpoint: str) -> None:
     """The time limit holds, and the late answer is not taken for that of the next question."""

@@ -1,16 +1,17 @@
 """The netmap as the agent gets it, through the root reader's socket and from a child of its own."""
 
+import itertools
 import json
 import os
 import socket as sockets
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -138,28 +139,35 @@ def test_an_older_tailscaled_is_read_as_self(socket_path: Path) -> None:
     assert result.cached is True
 
 
-def test_a_large_policy_holds_nobody_up(tmp_path: Path) -> None:
-    """While 1,000 rules are read another thread gets the interpreter every few milliseconds, not after all of them."""
+def test_a_large_policy_is_read_with_pauses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decisions get the interpreter after each rule that took as long as a slice, not after all 1,000."""
     tailnet = large_tailnet(2_000)
     assert tailnet.rules is not None
     answer = lines(HEADER | {"rules": len(tailnet.rules)}, *tailnet.rules, END)
-    turns, reading = 0, threading.Event()
-
-    def count() -> None:
-        nonlocal turns
-        while not reading.is_set():
-            turns += 1
-            time.sleep(0)
-
+    clock, pauses = itertools.count(), list[float]()
+    slow = SimpleNamespace(monotonic=lambda: next(clock) * netmap._SLICE, sleep=pauses.append)
+    monkeypatch.setattr(netmap, "time", slow)
     with scripted(tmp_path / "reader.sock", answer):
-        thread = threading.Thread(target=count)
-        thread.start()
         result = fetch_from_reader(tmp_path / "reader.sock", 30)
-        reading.set()
-        thread.join()
     assert result.policy is not None
     assert len(result.policy.rules) == 1_000
-    assert turns > 100
+    assert len(pauses) > 300
+    assert all(pause > 0 for pause in pauses)
+
+
+def test_a_rule_beyond_the_cap_is_not_read(tmp_path: Path) -> None:
+    """A line without end does not fill the memory."""
+    answer = lines(HEADER | {"rules": 1}) + b"x" * (netmap.LINE_MAX + 100_000)
+    with scripted(tmp_path / "reader.sock", answer, hang=True), pytest.raises(TailscaledError, match="too large"):
+        fetch_from_reader(tmp_path / "reader.sock", 10)
+
+
+def test_a_policy_beyond_the_cap_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor do many lines."""
+    monkeypatch.setattr(netmap, "TOTAL_MAX", 10_000)
+    answer = lines(HEADER | {"rules": 1_000}, *[RULE] * 1_000, END)
+    with scripted(tmp_path / "reader.sock", answer), pytest.raises(TailscaledError, match="too large"):
+        fetch_from_reader(tmp_path / "reader.sock", 10)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +201,6 @@ def test_a_large_policy_holds_nobody_up(tmp_path: Path) -> None:
         lines(HEADER | {"rules": 0, "self": {"stable_id": 1, "addresses": []}}, END),
         lines(HEADER | {"rules": 0, "self": {"stable_id": "n1", "addresses": ["x/32"]}}, END),
         lines({"error": "this and that"}),
-        b"x" * (netmap.LINE_MAX + 100_000),
     ],
 )
 def test_a_bad_answer_of_the_reader_is_refused(tmp_path: Path, answer: bytes) -> None:

@@ -41,9 +41,10 @@ ip route add local 100.103.0.0/16 dev lo
 """
 
 _PROGRAM = """
-import ipaddress, json, sys
+import ipaddress, json, os, sys
 from pam_tailscale.errors import TailscaledError
 from pam_tailscale.tailnet import routes
+os.setuid(int(sys.argv[1]))
 answers = []
 for function, *addresses in json.load(sys.stdin):
     try:
@@ -55,9 +56,9 @@ json.dump(answers, sys.stdout)
 """
 
 
-def ask(*questions: tuple[str, ...], more: str = "", prefix: str = "") -> list[Any]:
-    """Answers to calls of the module's functions, made inside the namespace."""
-    script = f"set -e\n{_SETUP}{more}\nexec {prefix} {sys.executable} -c '{_PROGRAM}'"
+def ask(*questions: tuple[str, ...], more: str = "", uid: int = 0) -> list[Any]:
+    """Answers to calls of the module's functions, made by `uid` inside the namespace."""
+    script = f"set -e\n{_SETUP}{more}\nexec {sys.executable} -c '{_PROGRAM}' {uid}"
     result = subprocess.run(
         ["unshare", "-n", "sh", "-c", script],
         input=json.dumps(questions),
@@ -116,7 +117,12 @@ def test_rules_of_the_host_count() -> None:
     by_source = f"ip rule add from {V4} lookup 52\nip route add 100.64.0.0/10 dev lan0 table 52\n"
     assert ask(("route_to", "100.64.0.9", V4), more=by_source) == [["unicast", 200]]
     by_uid = "ip rule add uidrange 0-0 lookup 52\nip route add 100.64.0.0/10 dev lan0 table 52\n"
-    assert ask(("route_to", "100.64.0.9", V4), more=by_uid) == [["unicast", 200]]
+    assert ask(("route_to", "100.64.0.9", V4), more=by_uid, uid=65534) == [["unicast", 200]]
+
+
+def test_no_privilege_is_needed() -> None:
+    """The agent has none."""
+    assert ask(("route_to", "100.64.0.9", V4), ("interface_of", V6), uid=65534) == [["unicast", 100], 100]
 
 
 def test_the_interface_of_an_address() -> None:

@@ -141,6 +141,13 @@ def test_what_is_not_json_is_refused(body: bytes) -> None:
         scan.netmap(body)
 
 
+@pytest.mark.parametrize("rest", [b"x", b"{}", b"\x00", b"]"])
+def test_nothing_may_follow_a_netmap(rest: bytes) -> None:
+    """One document, and only white space after it."""
+    with pytest.raises(TailscaledError, match="something follows"):
+        scan.netmap(encoded() + rest)
+
+
 @pytest.mark.parametrize("key", ["Peers", "SSHPolicy", "SelfNode", "DNS"])
 def test_deep_nesting_is_refused(key: str) -> None:
     """It ends in an error, not in a crash."""
