@@ -13,6 +13,9 @@ TIMEOUT_MS = 10000
 USER_MAX = 255
 TEXT_MAX = 1024
 
+TEXT_TRY_AGAIN = "tailscale: this host cannot ask the tailnet's policy at the moment, try again later"
+"""What a person reads when it is not the policy that refuses."""
+
 KEY_VERSION = "version"
 KEY_REQUEST = "request"
 KEY_USER = "user"

@@ -26,9 +26,6 @@
 #define NOTES_MAX 4
 #define ADDRESS_LOG_SIZE (INET6_ADDRSTRLEN + PORT_TEXT_SIZE + 4)
 
-/* What the person reads when it is not the policy that refuses. It must not tell one such reason from another. */
-#define TEXT_TRY_AGAIN_LATER "try again later"
-
 enum stage { STAGE_AUTH, STAGE_SETCRED, STAGE_ACCOUNT, STAGE_OPEN, STAGE_CLOSE };
 
 struct login {
@@ -186,7 +183,7 @@ static int
 refuse_here(const struct login *login, const char *reason, const char *detail)
 {
 	log_denial(login, LOG_WARNING, reason, detail);
-	return refuse(login, TEXT_TRY_AGAIN_LATER);
+	return refuse(login, TSW_TEXT_TRY_AGAIN);
 }
 
 static void
@@ -234,7 +231,7 @@ refuse_without_verdict(const struct login *login, int error)
 	    error == -EPERM ? "its owner is neither root nor agent_uid" : what == NULL ? "unknown error" : what);
 	log_denial(login, LOG_ERR,
 	    error == -EBADMSG || error == -EMSGSIZE ? "agent_answer_damaged" : "agent_unreachable", detail);
-	return refuse(login, TEXT_TRY_AGAIN_LATER);
+	return refuse(login, TSW_TEXT_TRY_AGAIN);
 }
 
 static int
@@ -259,7 +256,7 @@ ask(const struct login *login)
 		    (long long)(monotonic_ms() - login->started_ms));
 	}
 	if (!verdict.allow)
-		return refuse(login, verdict.text[0] == '\0' ? TEXT_TRY_AGAIN_LATER : verdict.text);
+		return refuse(login, verdict.text[0] == '\0' ? TSW_TEXT_TRY_AGAIN : verdict.text);
 	if (login->observe)
 		return PAM_IGNORE;
 	if (login->stage == STAGE_AUTH)

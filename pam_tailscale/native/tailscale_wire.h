@@ -37,6 +37,9 @@
 #define TSW_USER_MAX 255 /* bytes of an account name; sshd itself takes more, the agent never knows one that long */
 #define TSW_TEXT_MAX 1024 /* bytes of a text for the person; longer ones are cut by whoever shows them */
 
+/* What a person reads when it is not the policy that refuses; the agent's own denials of that kind begin with it. */
+#define TSW_TEXT_TRY_AGAIN "tailscale: this host cannot ask the tailnet's policy at the moment, try again later"
+
 #define TSW_SOCKET "/run/pam-tailscale/agent.sock"
 
 #define TSW_KEY_VERSION "version"

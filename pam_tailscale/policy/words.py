@@ -4,6 +4,7 @@ Text for the administrator is made elsewhere and never comes here.
 """
 
 from pam_tailscale.model import Decision, Reason
+from pam_tailscale.wire import TEXT_TRY_AGAIN
 
 USER_SHOWN = 64
 """Characters of a user name that are repeated to the person."""
@@ -37,12 +38,12 @@ def person_text(decision: Decision, user: str) -> str:
         return printable(decision.message)
     reason = decision.told or decision.reason
     if reason in _PASSING:
-        said = "this host cannot ask the tailnet's policy at the moment, try again later"
+        said = TEXT_TRY_AGAIN
     elif reason is Reason.RULE_MAPS_USER:
-        said = f"log in as {quoted(decision.mapped_user)}"
+        said = f"tailscale: log in as {quoted(decision.mapped_user)}"
     else:
-        said = f"tailnet policy does not permit you to SSH as user {quoted(user)}"
-    return f"tailscale: {said} (decision {decision.id})"
+        said = f"tailscale: tailnet policy does not permit you to SSH as user {quoted(user)}"
+    return f"{said} (decision {decision.id})"
 
 
 def quoted(text: str, longest: int = USER_SHOWN) -> str:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from pam_tailscale import wire
 from tests.support import pamstack
 from tests.support.pamstack import Login, PamStack
 from tests.support.scripted_agent import ALLOW, answer, deny, info, say, scripted_agent
@@ -138,7 +139,7 @@ def test_denial_without_text_still_says_something(stack: MakeStack) -> None:
     """A refusal is never mute at the keyboard."""
     with scripted_agent(say(answer("verdict", verdict="deny", id="1"))) as agent:
         run = stack(agent).run("auth", login=KEYBOARD)
-    assert run.shown == [(pamstack.ERROR_MSG, b"try again later")]
+    assert run.shown == [(pamstack.ERROR_MSG, wire.TEXT_TRY_AGAIN.encode())]
 
 
 def test_other_connections_are_not_ours(stack: MakeStack) -> None:

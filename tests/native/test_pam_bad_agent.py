@@ -32,7 +32,7 @@ from tests.support.waiting import wait_until
 MakeStack = Callable[..., PamStack]
 
 KEYBOARD = Login(at_keyboard=True)
-LATER = [(pamstack.ERROR_MSG, b"try again later")]
+LATER = [(pamstack.ERROR_MSG, wire.TEXT_TRY_AGAIN.encode())]
 VERSION = b"version\x001\x00"
 BARE_ALLOW = VERSION + b"answer\0verdict\0verdict\0allow\0"
 CONNECT_CALL = {"x86_64": "42", "aarch64": "203"}[platform.machine()]

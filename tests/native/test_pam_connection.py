@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from pam_tailscale import wire
 from tests.support import pamstack
 from tests.support.pamstack import Login, PamStack
 from tests.support.scripted_agent import ALLOW, say, scripted_agent
@@ -107,7 +108,7 @@ def test_unreadable_is_told_at_the_keyboard_alone(stack: MakeStack, tcp: Tcp) ->
     login = Login(connection=None, at_keyboard=True, descriptors=(tcp[1].fileno(),))
     run = stack(None, LOOPBACK).run("auth", login=login)
     assert run.codes == [pamstack.MAXTRIES]
-    assert run.shown == [(pamstack.ERROR_MSG, b"try again later")]
+    assert run.shown == [(pamstack.ERROR_MSG, wire.TEXT_TRY_AGAIN.encode())]
 
 
 def test_connection_that_was_reset_is_refused(stack: MakeStack, tcp: Tcp) -> None:
