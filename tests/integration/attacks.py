@@ -148,7 +148,7 @@ def secrets_in_logs(scene: Scene, known: str) -> bool:
     box = scene.host.box
     places = ["/run/pam-tailscale", "/var/lib/pam-tailscale", "/etc/pam-tailscale", "/var/log"]
     found = box.run(["grep", "-rlF", "--devices=skip", "-e", known, *places], check=False)
-    return known in scene.host.all_logs() or bool(found.stdout)
+    return any(known in text for text in scene.host.logs().values()) or bool(found.stdout)
 
 
 def anybody_rule(scene: Scene) -> dict[str, Any]:

@@ -1,11 +1,14 @@
 """The hosts of the integration tests: one scene for each release, shared by the tests of a file, as they were found."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
 from tests.support.roots import Suite
 from tests.support.scene import Scene
+
+_SHOWN = 3000
+"""Characters of each log in the report of a failing test."""
 
 SUITES: tuple[Suite, ...] = ("bookworm", "trixie")
 
@@ -25,13 +28,14 @@ def scene(suite: Suite) -> Iterator[Scene]:
         yield running
 
 
-@pytest.fixture(autouse=True)
-def logs_of_a_failure(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Puts what was logged during a failing test into its report."""
-    if "scene" not in request.fixturenames:
-        yield
-        return
-    scene: Scene = request.getfixturevalue("scene")
-    before = len(scene.host.all_logs())
-    yield
-    request.node.add_report_section("call", "logs of the host", scene.host.all_logs()[before:])
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Puts the end of every log of the host into the report of a failing test."""
+    report = yield
+    scene = getattr(item, "funcargs", {}).get("scene")
+    if call.when == "call" and report.failed and isinstance(scene, Scene):
+        for name, text in scene.host.logs().items():
+            report.sections.append((f"end of {name}", text[-_SHOWN:]))
+    return report

@@ -38,11 +38,11 @@ def not_let_in(done: Done) -> None:
 def nobody_from_the_tailnet(scene: Scene, *, may_break: bool = False) -> None:
     """Whatever is tried from alice's node and a stranger's, nobody gets in. `may_break`: connections may end early."""
     check = not_let_in if may_break else refused
-    for node in (scene.nodes.alice, scene.nodes.stranger):
-        for user, password in ATTEMPTS:
-            check(scene.login(user, node, password=password))
-        # The helper may have taken the key before the account phase ends the connection.
-        not_let_in(scene.login("alice", node, key=scene.client.make_key("alice")))
+    for user, password in ATTEMPTS:
+        check(scene.login(user, password=password))
+    check(scene.login("decoy", scene.nodes.stranger))
+    # The helper may have taken the key before the account phase ends the connection.
+    not_let_in(scene.login("alice", key=scene.client.make_key("alice")))
 
 
 def lan_as_ever(scene: Scene, *, passwords: bool = True) -> None:

@@ -226,3 +226,61 @@ def test_a_damaged_pin_lets_nobody_in(scene: Scene, text: str) -> None:
     finally:
         scene.host.box.write(path, pin)
     let_in(scene.login("alice"))
+
+
+def test_a_no_in_the_session_phase_ends_the_login(scene: Scene) -> None:
+    """The agent changes its mind after the account phase: no command runs, no port is forwarded."""
+    patch = """
+from pam_tailscale.agent import app, handlers
+from pam_tailscale.model import Phase, Reason, Verdict
+import dataclasses
+decide = handlers.Handlers._decision
+def changed(self, request):
+    decision = decide(self, request)
+    if request.phase is Phase.SESSION:
+        return dataclasses.replace(decision, verdict=Verdict.DENY, reason=Reason.STATE_CHANGED)
+    return decision
+handlers.Handlers._decision = changed
+app.main()
+"""
+    scene.restart_agent(wrapper=patch)
+    try:
+        done = scene.login("alice", command="echo it ran; touch it-ran")
+        assert done.returncode != 0
+        assert "it ran" not in done.stdout
+        assert not scene.host.box.exists("/home/alice/it-ran")
+        forwarded = scene.login("alice", None, "-W", "127.0.0.1:22", command=None)
+        assert "SSH-2.0" not in forwarded.stdout
+        assert forwarded.returncode != 0
+        lan_as_ever(scene, passwords=False)
+    finally:
+        scene.restart_agent()
+    assert "SSH-2.0" in scene.login("alice", None, "-W", "127.0.0.1:22", command=None).stdout
+
+
+def test_the_session_has_its_audit_id_before_the_agent_hears_of_it(scene: Scene) -> None:
+    """When the session phase is asked, the kernel already counts the process to an audit session of alice's own."""
+    patch = """
+from pathlib import Path
+from pam_tailscale.agent import app, handlers
+decide = handlers.Handlers._decide
+def note(self, message, asker, send):
+    if message["phase"] == "session":
+        session = [Path(f"/proc/{asker.pid}/{name}").read_text() for name in ("sessionid", "loginuid")]
+        print("audit", *session, flush=True)
+    return decide(self, message, asker, send)
+handlers.Handlers._decide = note
+app.main()
+"""
+    scene.restart_agent(wrapper=patch)
+    try:
+        seen = scene.login("alice", command="cat /proc/self/sessionid").stdout
+        said = wait_until(lambda: _audit_lines(scene), 5, "the agent noted the session's audit id")
+    finally:
+        scene.restart_agent()
+    assert said[-1] == ["audit", seen, str(scene.host.box.account("alice").uid)]
+
+
+def _audit_lines(scene: Scene) -> list[list[str]]:
+    lines = scene.host.box.read("/var/log/agent.log").splitlines()
+    return [line.split() for line in lines if line.startswith("audit ")]

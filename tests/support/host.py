@@ -242,16 +242,12 @@ class Host:
         """The agent's lines about decisions, oldest first."""
         return [line for entry in self.journal() if "decision=" in (line := entry.get("MESSAGE", ""))]
 
-    def all_logs(self) -> str:
-        """Everything that was logged anywhere, for a failing test and for looking for secrets."""
-        files = [
-            "/var/log/agent.log",
-            "/var/log/reader.log",
-            *(f"/var/log/sshd-{n + 1}.log" for n in range(self._starts)),
-        ]
-        texts = [f"--- {name}\n{self.box.read(name)}" for name in files if self.box.exists(name)]
-        journal = "\n".join(str(entry) for entry in self.journal())
-        return "\n".join([*texts, "--- journal", journal, "--- syslog", *self.syslog()])
+    def logs(self) -> dict[str, str]:
+        """Everything that was logged anywhere, by where."""
+        files = ["agent.log", "reader.log", *(f"sshd-{number + 1}.log" for number in range(self._starts))]
+        paths = [f"/var/log/{name}" for name in files]
+        texts = {path: self.box.read(path) for path in paths if self.box.exists(path)}
+        return texts | {"journal": "\n".join(map(str, self.journal())), "syslog": "\n".join(self.syslog())}
 
     def close(self) -> None:
         """Ends what was started. The sandbox itself is its owner's to close."""

@@ -28,6 +28,7 @@ Family = Literal[4, 6]
 FAMILIES: tuple[Family, ...] = (4, 6)
 
 TAILSCALED_SOCKET = "/run/tailscale/tailscaled.sock"
+_RULES_AT_LEAST = 16
 LAN: Mapping[Family, str] = {4: "192.0.2.1", 6: "2001:db8::1"}
 LAN_DEVICE: Mapping[Family, str] = {4: "192.0.2.2", 6: "2001:db8::2"}
 
@@ -149,10 +150,11 @@ class Scene:
 
     def set_rules(self, *rules: Any) -> None:
         """Puts a policy into force and waits until the agent has it."""
-        # The agent tells how many rules it has: rules about nobody make each policy's number another.
+        # The agent tells how many rules it has: rules about nobody make that another number for each policy.
         self._rounds += 1
+        number = _RULES_AT_LEAST + self._rounds % 64
         nobody = {"principals": [{"nodeIP": "100.127.0.1"}], "sshUsers": {}, "action": accept()}
-        self.tailnet.rules = [*rules, *[nobody] * (self._rounds % 8)]
+        self.tailnet.rules = [*rules, *[nobody] * (number - len(rules))]
         self.tailnet.changed()
         self.wait_until_ready()
 
