@@ -79,7 +79,7 @@ def table(figures: Sequence[Figure]) -> Table:
         numbers = (f"{figure.value:.4g}", f"{figure.spread:.2g}")
         result.add_row(figure.name, *numbers, "" if target is None else str(target), verdict, figure.note)
     result.caption = (
-        f"±: half the interquartile range. All logins with KexAlgorithms={KEX}, since Tailscale SSH has no post-quantum "
+        f"±: half the interquartile range. All logins with KexAlgorithms={KEX}, as Tailscale SSH has no post-quantum "
         f"exchange. {os.cpu_count()} cores, Python {platform.python_version()}, Linux {platform.release()}"
     )
     return result

@@ -49,7 +49,7 @@ def logins_debian13(real: Real, *, quick: bool) -> list[Figure]:
 def logins_quickack(real: Real, *, quick: bool) -> list[Figure]:
     """With a route for sshd's packets that has the kernel acknowledge at once, which takes 40 ms off a login.
 
-    The client holds its first request back until the packet before it is acknowledged, and the server's kernel takes its
+    The client holds its first request back until the packet before it is acknowledged; the server's kernel takes its
     time with that. It is before authentication, where nothing of ours runs.
     """
     server = real.servers["bookworm"]
