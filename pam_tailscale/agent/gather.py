@@ -101,7 +101,8 @@ class Gatherer:
             return knowledge
         for address in knowledge.self_addresses:
             with contextlib.suppress(TailscaledError):
-                return dataclasses.replace(knowledge, interface=self._interface_of(address))
+                if (found := self._interface_of(address)) is not None:  # a host without IPv6 has one of the two
+                    return dataclasses.replace(knowledge, interface=found)
         return knowledge
 
     def _still_the_same(self, snapshot: Snapshot) -> Problem | None:

@@ -41,9 +41,13 @@ def _bind(path: Path) -> socket.socket:
         raise ConfigError(f"{path.parent}: must be a directory of root that nobody else may write")
     path.unlink(missing_ok=True)
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    bound.bind(str(path))
-    path.chmod(0o666)
-    bound.listen(BACKLOG)
+    try:
+        bound.bind(str(path))
+        path.chmod(0o666)
+        bound.listen(BACKLOG)
+    except OSError:
+        bound.close()
+        raise
     return bound
 
 

@@ -121,7 +121,8 @@ class Refresher:
     def _carrier(self, status: Status) -> int | None:
         for address in status.self_addresses:
             try:
-                return self._interface_of(address)
+                if (found := self._interface_of(address)) is not None:
+                    return found
             except TailscaledError as err:
                 log.warning("%s", err)
         return None

@@ -19,7 +19,7 @@ from pam_tailscale.policy.facts import Knowledge, Problem
 from pam_tailscale.policy.rules import Policy
 from pam_tailscale.tailnet.localapi import LocalAPI
 from pam_tailscale.tailnet.records import DEFAULT_CONTROL_URL, BusDown, BusEvent, Netmap, Prefs, Status
-from tests.support.facts import CONTROL_URL, INTERFACE, SERVER, knowledge, policy, rule
+from tests.support.facts import CLIENT, CONTROL_URL, INTERFACE, SERVER, knowledge, policy, rule
 from tests.support.waiting import wait_until
 
 STATUS = Status(
@@ -54,6 +54,7 @@ class Tailscaled:
     prefs_: Prefs | TailscaledError = PREFS
     netmap: Netmap | Exception = NETMAP
     interface: int | TailscaledError | None = INTERFACE
+    interfaces: dict[IPAddress, int | TailscaledError | None] = field(default_factory=dict)
     reads: int = 0
     asked: int = 0
     versions: list[str] = field(default_factory=list)
@@ -74,8 +75,8 @@ class Tailscaled:
         self.reads += 1
         return _or_raise(netmap)
 
-    def interface_of(self, _: IPAddress) -> int | None:
-        return _or_raise(self.interface)
+    def interface_of(self, address: IPAddress) -> int | None:
+        return _or_raise(self.interfaces.get(address, self.interface))
 
     def tell(self, event: BusEvent | BusDown = EVENT) -> None:
         """Put something on the bus."""
@@ -301,6 +302,16 @@ def test_nothing_is_read_while_tailscaled_is_not_running() -> None:
         tailscaled.status_ = STATUS
         tailscaled.tell()
         agent.until(lambda: agent.known.policies, "the policy is read")
+
+
+def test_an_address_without_an_interface_is_not_the_last_word() -> None:
+    """A host without IPv6 has only the other."""
+    tailscaled = Tailscaled(status_=dataclasses.replace(STATUS, self_addresses=(CLIENT, SERVER)))
+    tailscaled.interfaces = {CLIENT: None}
+    with running(tailscaled) as agent:
+        agent.tailscaled.tell()
+        agent.until(lambda: agent.known.policies, "the policy is read")
+        assert agent.known.interface == INTERFACE
 
 
 def test_an_interface_that_is_not_found_is_none() -> None:
