@@ -1,0 +1,200 @@
+"""The documents of the command line: what is wrong comes with what to do, and everything is ready for JSON."""
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+
+from pam_tailscale.agent import report
+from pam_tailscale.agent.report import CANNOT_TELL, AgentState, action_word
+from pam_tailscale.agent.store import STARTING, Snapshot
+from pam_tailscale.model import Mode, Pin, Reason
+from pam_tailscale.policy.decision import decide_with_trace
+from pam_tailscale.policy.facts import Facts, Knowledge, Problem
+from pam_tailscale.policy.rules import parse_rule
+from tests.support.facts import (
+    ACCEPT,
+    CHECK,
+    CLIENT,
+    LIMITS,
+    NOW,
+    PEER,
+    PIN,
+    REJECT,
+    TAGGED,
+    facts,
+    knowledge,
+    request,
+    rule,
+)
+
+AGENT = AgentState("0.1.0", Mode.ENFORCE, 60.4, "")
+
+
+def snapshot(known: Knowledge, **changes: Any) -> Snapshot:
+    """At some moment."""
+    return dataclasses.replace(Snapshot(known, 3, age=0.0, bus_live=True, policy_age=12.34), **changes)
+
+
+def test_status_of_a_host_in_order() -> None:
+    """Ready, and nothing to complain about."""
+    document = report.status(AGENT, snapshot(knowledge(warnings=("careful",))), PIN)
+    assert document == {
+        "agent": {"version": "0.1.0", "mode": "enforce", "uptime_s": 60},
+        "tailscaled": {
+            "version": "1.104.5",
+            "state": "Running",
+            "control_url": "https://control.example",
+            "node_id": "n1CNTRL",
+            "tailnet_id": "tTAILNET",
+            "addresses": ["100.64.0.1", "fd7a:115c:a1e0::1"],
+            "bus": "live",
+            "age_s": 0.0,
+        },
+        "sources": [{"name": "netmap", "rules": 1, "age_s": 12.3}],
+        "pin": {"control_url": "https://control.example", "node_id": "n1CNTRL", "tailnet_id": "tTAILNET"},
+        "problems": [],
+        "warnings": ["careful"],
+        "ready": True,
+    }
+    json.dumps(document, allow_nan=False)
+
+
+WRONG: dict[str, tuple[AgentState, Knowledge, Pin | Problem, str]] = {
+    "configuration": (dataclasses.replace(AGENT, config_error="line 3"), knowledge(), PIN, "line 3"),
+    "starting": (AGENT, STARTING, PIN, "has not heard from tailscaled"),
+    "stopped": (AGENT, knowledge(backend_state="Stopped"), PIN, "run 'tailscale up'"),
+    "not pinned": (AGENT, knowledge(), Problem(Reason.NOT_PINNED, "run pin"), "run pin"),
+    "pinned elsewhere": (AGENT, knowledge(control_url="https://evil.example"), PIN, "pam-tailscale pin --repin"),
+    "no policy": (AGENT, knowledge(policy_problem=Problem(Reason.POLICY_SHAPE, "odd")), PIN, "odd"),
+    "cached": (AGENT, knowledge(cached=True), PIN, "netmap of its disk"),
+}
+
+
+@pytest.mark.parametrize(("agent", "known", "pin", "text"), WRONG.values(), ids=WRONG.keys())
+def test_each_thing_wrong_is_said(agent: AgentState, known: Knowledge, pin: Pin | Problem, text: str) -> None:
+    """Once, and the host is not ready."""
+    document = report.status(agent, snapshot(known), pin)
+    assert len([one for one in document["problems"] if text in one]) == 1
+    assert not document["ready"]
+    json.dumps(document, allow_nan=False)
+
+
+def test_what_follows_from_another_problem_is_not_said_besides() -> None:
+    """A tailscaled that cannot be asked is one problem, not four."""
+    assert len(report.status(AGENT, snapshot(STARTING), PIN)["problems"]) == 1
+    stopped = knowledge(backend_state="Stopped", policy_problem=Problem(Reason.POLICY_UNAVAILABLE, "x"))
+    assert len(report.status(AGENT, snapshot(stopped), PIN)["problems"]) == 1
+
+
+def test_a_bus_that_is_down_shows_the_age() -> None:
+    """Of what is known."""
+    document = report.status(AGENT, snapshot(knowledge(), bus_live=False, age=4.26), PIN)
+    assert (document["tailscaled"]["bus"], document["tailscaled"]["age_s"]) == ("down", 4.3)
+
+
+def test_whois() -> None:
+    """A person's node, a tagged one, this one, nobody, and no answer."""
+    assert report.whois(CLIENT, PEER, knowledge()) == {
+        "address": "100.64.0.7",
+        "known": True,
+        "node": "laptop.tailnet.example",
+        "stable_id": "n7CNTRL",
+        "addresses": ["100.64.0.7", "fd7a:115c:a1e0::7"],
+        "identity": "alice@example.com",
+        "login": "alice@example.com",
+        "tags": [],
+        "expired": False,
+        "self": False,
+    }
+    tagged = report.whois(CLIENT, TAGGED, knowledge())
+    assert (tagged["identity"], tagged["login"], tagged["tags"]) == ("tag:ci", "", ["tag:ci"])
+    assert report.whois(CLIENT, PEER, knowledge(node_id="n7CNTRL"))["self"]
+    assert report.whois(CLIENT, None, knowledge()) == {"address": "100.64.0.7", "known": False}
+    problem = Problem(Reason.TAILSCALED_UNREACHABLE, "no")
+    assert report.whois(CLIENT, problem, knowledge()) == {"address": "100.64.0.7", "known": False, "problem": "no"}
+
+
+def explain(found: Facts, user: str = "alice") -> dict[str, Any]:
+    """The explanation of a login."""
+    asked = request(user)
+    decision, outcome = decide_with_trace(asked, found, LIMITS, NOW, "ab12")
+    document = report.explanation(asked, decision, outcome, NOW)
+    json.dumps(document, allow_nan=False)
+    return document
+
+
+def test_an_explanation_names_every_rule() -> None:
+    """With why it did not decide."""
+    known = knowledge(
+        rule({"*": "="}, None),
+        rule({"*": "="}, ACCEPT, ruleExpires="2026-01-01T00:00:00Z"),
+        rule({"*": "="}, REJECT, {"node": "other"}),
+        rule({"bob": "="}, CHECK),
+        rule({"alice": "="}, {"accept": True}),
+        rule({"*": "="}, ACCEPT, newField=1),
+    )
+    document = explain(facts(known))
+    assert (document["decision"], document["reason"], document["rule"]) == ("deny", "attribute_not_enforced", 5)
+    assert (document["from"], document["to"], document["as_of"]) == (
+        "100.64.0.7:40000",
+        "100.64.0.1",
+        "2027-01-15T08:00:00+00:00",
+    )
+    assert (document["node"], document["identity"]) == ("laptop.tailnet.example", "alice@example.com")
+    assert [(one["rule"], one["action"], one["outcome"], one["why"]) for one in document["rules"]] == [
+        (1, "none", "no_action", "has no action"),
+        (2, "accept", "expired", "expired at 2026-01-01T00:00:00+00:00"),
+        (3, "reject", "principal", "is not about this peer"),
+        (4, "check", "user", "is about this peer, but not for this account"),
+        (5, "accept", "matched", "matches"),
+        (6, "accept", "not_reached", "comes after the rule that decides"),
+    ]
+    assert len(document["rules"][4]["not_enforced"]) == 3
+    assert document["rules"][5]["unknown_fields"] == ["newField"]
+
+
+def test_what_the_person_reads_is_part_of_it() -> None:
+    """The very line."""
+    assert explain(facts(account=None))["person_reads"] == (
+        'tailscale: tailnet policy does not permit you to SSH as user "alice" (decision ab12)'
+    )
+
+
+@pytest.mark.parametrize("zone", ["Z", "+01:00"])
+def test_gos_zero_time_can_be_explained(zone: str) -> None:
+    """The earliest there is, and what lies before it."""
+    known = knowledge(rule({"*": "="}, ACCEPT, ruleExpires=f"0001-01-01T00:00:00{zone}"))
+    assert explain(facts(known))["rules"][0]["rule"] == 1
+
+
+@pytest.mark.parametrize("reason", [Reason.AGENT_STARTING, Reason.TAILSCALED_UNREACHABLE, Reason.STATE_CHANGED])
+def test_what_could_not_be_found_out_is_no_statement(reason: Reason) -> None:
+    """The command's exit status differs."""
+    document = explain(facts(peer=Problem(reason, "x")))
+    assert reason in CANNOT_TELL
+    assert not document["can_tell"]
+    assert explain(facts(peer=None))["can_tell"]
+
+
+def test_without_a_peer_there_are_no_rules() -> None:
+    """And no names."""
+    document = explain(facts(peer=None))
+    assert (document["rules"], document["node"], document["identity"], document["rule"]) == ([], "", "", None)
+
+
+@pytest.mark.parametrize(
+    ("action", "word"),
+    [
+        (None, "none"),
+        ({}, "malformed"),
+        (ACCEPT, "accept"),
+        (ACCEPT | REJECT, "reject"),
+        (ACCEPT | CHECK, "check"),
+        (REJECT | CHECK, "reject"),
+    ],
+)
+def test_action_words(action: object, word: str) -> None:
+    """As the decision takes them."""
+    assert action_word(parse_rule(rule({}, action), 1)) == word
