@@ -6,7 +6,7 @@ import pytest
 
 from pam_tailscale.model import Reason
 from tests.integration import attacks
-from tests.integration.expect import lan_as_ever, let_in, nobody_from_the_tailnet, refused
+from tests.integration.expect import lan_as_ever, let_in, nobody_from_the_tailnet, not_let_in, refused
 from tests.integration.paramiko import paramiko
 from tests.support.client import Client
 from tests.support.fake_agent import FakeAgent, message, verdict
@@ -332,3 +332,20 @@ def test_one_identity_satisfies_one_method(scene: Scene, method: str) -> None:
     """The same client is let in where one method is asked for."""
     with attacks.required_methods(scene.host, method):
         assert attacks.one_identity_is_enough(scene)
+
+
+def test_the_policy_in_addition_to_a_key(scene: Scene) -> None:
+    """An administrator may ask for both: the helper is taken out, and the account's own keys are the second method."""
+    host = scene.host
+    lines = host.drop_in().replace("AuthorizedKeysFile none", "AuthorizedKeysFile .ssh/authorized_keys").splitlines()
+    text = "\n".join(line for line in lines if "AuthorizedKeysCommand" not in line)
+    host.box.write(DROP_IN, f"{text}\n    AuthenticationMethods none,publickey\n")
+    try:
+        host.restart_sshd()
+        let_in(scene.login("alice", key=scene.client.make_key("alice")))
+        not_let_in(scene.login("alice", key=scene.client.make_key("other")))
+        not_let_in(scene.login("alice"))
+        not_let_in(scene.login("alice", scene.nodes.bob, key=scene.client.make_key("alice")))
+    finally:
+        host.install_halves()
+        host.restart_sshd()
