@@ -4,6 +4,7 @@ Signals: SIGHUP reads the configuration again (a damaged file leaves the one bef
 after the requests that are being answered. Both are waited for, no handler runs anywhere.
 """
 
+import dataclasses
 import functools
 import logging
 import os
@@ -114,9 +115,10 @@ class Agent:
         self._notifier.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             fresh = load_config(self._config_path)
-            if (fresh.agent, fresh.tailscaled) != (self._config.agent, self._config.tailscaled):
+            kept = dataclasses.replace(fresh, agent=self._config.agent, tailscaled=self._config.tailscaled)
+            if fresh != kept:
                 log.warning("changes in [agent] and [tailscaled] take effect when the agent is restarted")
-            self._config, self._limits, self._config_error = fresh, limits_of(fresh), ""
+            self._config, self._limits, self._config_error = kept, limits_of(kept), ""
             log.info("the configuration was read again")
         except ConfigError as err:
             self._config_error = str(err)
