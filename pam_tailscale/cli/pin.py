@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -39,21 +40,17 @@ def pin(*, repin: bool, as_json: bool, path: Path, tailscaled: Path) -> None:
         raise ConfigError("only root may pin a host: run 'sudo pam-tailscale pin'")
     found = current(LocalAPI(tailscaled))
     before = _load(path, ignore_damage=repin)
-    if before not in (None, found) and not repin:
-        print_pairs([("pinned", _line(before)), ("tailscaled", _line(found))])
+    if before is not None and before != found and not repin:
+        if as_json:
+            print_json(_document(found) | {"changed": False, "pinned": _document(before)})
+        else:
+            print_pairs([("pinned", _line(before)), ("tailscaled", _line(found))])
         complain("this host is pinned to something else: if you mean the change, run 'pam-tailscale pin --repin'")
         sys.exit(ExitCode.DENY)
     if before != found:
         pins.store(found, path)
     if as_json:
-        print_json(
-            {
-                "control_url": found.control_url,
-                "node_id": found.node_id,
-                "tailnet_id": found.tailnet_id,
-                "changed": before != found,
-            }
-        )
+        print_json(_document(found) | {"changed": before != found})
     else:
         print_line(f"{'pinned' if before != found else 'already pinned'}: {_line(found)}")
 
@@ -75,9 +72,9 @@ def _load(path: Path, *, ignore_damage: bool) -> Pin | None:
         return None
 
 
-def _line(pin: Pin | None) -> str:
-    return (
-        f"node {pin.node_id} of {pin.control_url}" + (f", tailnet {pin.tailnet_id}" if pin.tailnet_id else "")
-        if pin
-        else "none"
-    )
+def _document(pin: Pin) -> dict[str, Any]:
+    return {"control_url": pin.control_url, "node_id": pin.node_id, "tailnet_id": pin.tailnet_id}
+
+
+def _line(pin: Pin) -> str:
+    return f"node {pin.node_id} of {pin.control_url}" + (f", tailnet {pin.tailnet_id}" if pin.tailnet_id else "")
