@@ -32,7 +32,7 @@ for command in (status.status, whois.whois, explain.explain, pin.pin):
 def main() -> None:
     """Run the command line and exit."""
     try:
-        cli()
+        cli(prog_name="pam-tailscale")
     except PamTailscaleError as err:
         complain(str(err))
         sys.exit(ExitCode.CANNOT_TELL)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-_PIPE_WIDTH = 400
+_PIPE_WIDTH = 100_000
 
 
 class ExitCode(enum.IntEnum):

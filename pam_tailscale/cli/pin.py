@@ -1,5 +1,6 @@
 """`pam-tailscale pin`: root binds this host to the control plane, tailnet and node that tailscaled is at now."""
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -38,7 +39,8 @@ def pin(*, repin: bool, as_json: bool, path: Path, tailscaled: Path) -> None:
     """
     if os.geteuid() != 0:
         raise ConfigError("only root may pin a host: run 'sudo pam-tailscale pin'")
-    found = current(LocalAPI(tailscaled))
+    with contextlib.closing(LocalAPI(tailscaled)) as api:
+        found = current(api)
     before = _load(path, ignore_damage=repin)
     if before is not None and before != found and not repin:
         if as_json:
