@@ -63,6 +63,7 @@ class Reason(enum.Enum):
     NOT_PINNED = "not_pinned"
     PIN_DAMAGED = "pin_damaged"
     PIN_MISMATCH = "pin_mismatch"
+    OPERATOR = "operator"
     STATE_CHANGED = "state_changed"
     POLICY_UNAVAILABLE = "policy_unavailable"
     # 1: the account
@@ -155,6 +156,8 @@ class Request:
     method: Method
     phase: Phase
     mode: Mode = Mode.ENFORCE
+    earlier: tuple[str, ...] = ()
+    """In the account phase: methods that sshd has counted before the last one, by their names in its configuration."""
 
 
 @dataclass(frozen=True, slots=True)

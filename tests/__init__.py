@@ -1,0 +1,1 @@
+"""All tests; CONTRIBUTING.md says what is where."""

@@ -144,11 +144,8 @@ class Handlers:
         """A connection that one method was granted to is not granted a second one."""
         if not decision.allowed or request.mode is not Mode.ENFORCE:
             return decision
-        now = time.monotonic()
         with self._methods_lock:
-            if request.phase is Phase.SESSION:
-                self._methods.done(request.connection)
-            if request.phase is not Phase.AUTH or self._methods.claim(request.connection, request.method, now):
+            if self._methods.admits(request, time.monotonic()):
                 return decision
         detail = (
             "another method was already granted to this connection: sshd's AuthenticationMethods may not list "
@@ -208,6 +205,7 @@ def parse_request(message: wire.Message) -> Request:
             method=Method(message[wire.KEY_METHOD]),
             phase=Phase(message[wire.KEY_PHASE]),
             mode=Mode(message[wire.KEY_MODE]),
+            earlier=tuple(filter(None, message.get(wire.KEY_EARLIER, "").split(","))),
         )
     except (KeyError, ValueError) as err:
         raise WireError(f"the request misses a key or has a value that is unknown: {err}") from err

@@ -24,6 +24,7 @@
 #include "text.h"
 
 #define NOTES_MAX 4
+#define EARLIER_SIZE 256
 #define ADDRESS_LOG_SIZE (INET6_ADDRSTRLEN + PORT_TEXT_SIZE + 4)
 
 enum stage { STAGE_AUTH, STAGE_SETCRED, STAGE_ACCOUNT, STAGE_OPEN, STAGE_CLOSE };
@@ -234,6 +235,46 @@ refuse_without_verdict(const struct login *login, int error)
 	return refuse(login, TSW_TEXT_TRY_AGAIN);
 }
 
+/*
+ * sshd tells which methods have succeeded before the last one, a line for each, its details behind a space or a slash
+ * (auth2.c, auth2_update_session_info). More than fit are not a login we understand: the last name is then "unknown".
+ */
+static void
+name_earlier_methods(const char *info, char out[EARLIER_SIZE])
+{
+	const size_t limit = EARLIER_SIZE - sizeof(",unknown");
+	size_t used = 0, length;
+
+	for (; *info != '\0'; info += strcspn(info, "\n"), info += *info == '\n') {
+		length = strcspn(info, " /\n");
+		if (length == 0)
+			continue;
+		if (used + length + 1 > limit) {
+			info = "";
+			used += (size_t)snprintf(out + used, EARLIER_SIZE - used, "%sunknown", used == 0 ? "" : ",");
+			continue;
+		}
+		if (used > 0)
+			out[used++] = ',';
+		memcpy(out + used, info, length);
+		used += length;
+	}
+	out[used] = '\0';
+}
+
+static void
+add_earlier_methods(const struct login *login, struct agent_request *request)
+{
+	const char *info = pam_getenv(login->pamh, "SSH_AUTH_INFO_0");
+	char earlier[EARLIER_SIZE];
+
+	if (login->stage != STAGE_ACCOUNT || info == NULL)
+		return;
+	name_earlier_methods(info, earlier);
+	if (earlier[0] != '\0')
+		agent_request_add(request, TSW_KEY_EARLIER, earlier);
+}
+
 static int
 ask(const struct login *login)
 {
@@ -244,6 +285,7 @@ ask(const struct login *login)
 
 	decide_request(&request, login->user, &login->connection, login->method, phase_of(login->stage),
 	    login->observe ? TSW_MODE_OBSERVE : TSW_MODE_ENFORCE);
+	add_earlier_methods(login, &request);
 	r = agent_ask(&login->options.agent, &request, keep_note, &notes, &verdict);
 	if (r < 0)
 		return refuse_without_verdict(login, r);

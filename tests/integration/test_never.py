@@ -317,6 +317,9 @@ LISTS = (
     "none,keyboard-interactive",
     "publickey,keyboard-interactive",
     "password,keyboard-interactive",
+    "none,password",
+    "publickey,publickey",
+    "keyboard-interactive:pam,keyboard-interactive:pam",
 )
 
 

@@ -3,7 +3,7 @@
  *
  *   pam_driver FOLDER SERVICE USER SSH_CONNECTION MODULE STEP...
  *
- * USER is in hexadecimal; SSH_CONNECTION is "-" for none. Steps: auth, account, setcred, open, close run through libpam;
+ * USER is in hexadecimal; SSH_CONNECTION is "-" for none; SSH_AUTH_INFO_0 is TEST_AUTH_INFO of the environment. Steps: auth, account, setcred, open, close run through libpam;
  * with "direct-" in front the function of MODULE is called itself, with no agent and errno set to 77. "silent-" adds
  * PAM_SILENT. A first step "interrupts" makes a signal, whose handler does nothing, arrive every 10 ms from then on.
  * Output, one line each: "show STYLE HEX" for what the person reads; "step NAME CODE ERRNO" and then "kept WHAT" for each of
@@ -197,13 +197,13 @@ decode_hex(const char *hex, char *out, size_t size)
 }
 
 static void
-put_connection(pam_handle_t *pamh, const char *value)
+put(pam_handle_t *pamh, const char *name, const char *value)
 {
 	char assignment[4096];
 
-	if (strcmp(value, "-") == 0)
+	if (value == NULL || strcmp(value, "-") == 0)
 		return;
-	snprintf(assignment, sizeof(assignment), "SSH_CONNECTION=%s", value);
+	snprintf(assignment, sizeof(assignment), "%s=%s", name, value);
 	if (pam_putenv(pamh, assignment) != PAM_SUCCESS)
 		die("pam_putenv");
 }
@@ -221,7 +221,8 @@ main(int argc, char **argv)
 	decode_hex(argv[3], user, sizeof(user));
 	if (pam_start_confdir(argv[2], user, &conversation, argv[1], &pamh) != PAM_SUCCESS)
 		die("pam_start_confdir");
-	put_connection(pamh, argv[4]);
+	put(pamh, "SSH_CONNECTION", argv[4]);
+	put(pamh, "SSH_AUTH_INFO_0", getenv("TEST_AUTH_INFO"));
 	i = 6;
 	if (strcmp(argv[i], "interrupts") == 0) {
 		interrupt_from_now_on();

@@ -54,6 +54,29 @@ def test_request_carries_the_whole_connection(stack: MakeStack) -> None:
     }
 
 
+KEY_LINE = "publickey ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJv"
+
+
+@pytest.mark.parametrize(
+    ("info", "earlier"),
+    [
+        ("", None),
+        ("none", "none"),
+        (KEY_LINE, "publickey"),
+        (f"{KEY_LINE}\n{KEY_LINE}\nkeyboard-interactive/pam\n", "publickey,publickey,keyboard-interactive"),
+        ("\n\nnone\n", "none"),
+        ("x" * 300, "unknown"),
+        ("none\n" * 80, ",".join([*["none"] * 49, "unknown"])),
+    ],
+    ids=["nothing", "one", "details", "several", "empty lines", "a long name", "many"],
+)
+def test_account_tells_which_methods_came_before(stack: MakeStack, info: str, earlier: str | None) -> None:
+    """By their names alone, which are what AuthenticationMethods lists; a login beyond all bounds says so."""
+    with scripted_agent(say(ALLOW)) as agent:
+        stack(agent).run("auth", "account", "open", login=Login(earlier=info))
+    assert [asked.pairs.get(wire.KEY_EARLIER) for asked in agent.asked] == [None, earlier, None]
+
+
 @pytest.mark.parametrize(
     ("login", "step", "code", "is_told"),
     [

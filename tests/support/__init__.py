@@ -1,0 +1,1 @@
+"""What the tests share: hosts, clients, tailnets, and agents that play scripts."""

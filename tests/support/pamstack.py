@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -141,6 +141,8 @@ class Login:
     user: bytes = b"alice"
     connection: str | bytes | None = "100.64.0.7 50123 100.64.0.1 22"
     at_keyboard: bool = False
+    earlier: str = ""
+    """SSH_AUTH_INFO_0: what sshd says of methods that have succeeded before."""
     descriptors: tuple[int, ...] = ()
     closes_stdin: bool = False
 
@@ -168,7 +170,9 @@ class PamStack:
         """Starts the process; `finish` reads what came of it."""
         connection = "-" if login.connection is None else login.connection
         command: list[str | bytes | Path] = [self.built.driver, self._folder, "tested", login.user.hex(), connection]
-        extra: Mapping[str, str] = {} if login.at_keyboard else {"PATH": os.environ["PATH"]}
+        extra: dict[str, str] = {} if login.at_keyboard else {"PATH": os.environ["PATH"]}
+        if login.earlier:
+            extra["TEST_AUTH_INFO"] = login.earlier
         if login.closes_stdin:
             command = ["/bin/sh", "-c", 'exec "$@" <&-', "sh", *command]
         return subprocess.Popen(

@@ -2,67 +2,126 @@
 
 import dataclasses
 
+import pytest
+
 from pam_tailscale.agent.methods import ENTRIES_MAX, KEEP, MethodTable
-from pam_tailscale.model import Connection, Method
-from tests.support.facts import CONNECTION
+from pam_tailscale.model import Method, Phase, Request
+from tests.support.facts import CONNECTION, REQUEST
 
 
-def other(number: int) -> Connection:
-    """Another connection of the same peer."""
-    return dataclasses.replace(CONNECTION, client_port=number)
+def auth(method: Method, **connection: object) -> Request:
+    """A request for a method, from alice's connection or one that differs from it."""
+    changed = dataclasses.replace(CONNECTION, **connection)  # type: ignore[arg-type]  # names and values of its fields
+    return dataclasses.replace(REQUEST, method=method, phase=Phase.AUTH, connection=changed)
 
 
-def test_the_same_method_again_is_fine() -> None:
-    """PAM asks more than once."""
+def account(*earlier: str) -> Request:
+    """The request at the end of authentication; `earlier` as sshd counted them."""
+    return dataclasses.replace(REQUEST, method=Method.UNKNOWN, phase=Phase.ACCOUNT, earlier=earlier)
+
+
+SESSION = dataclasses.replace(REQUEST, method=Method.UNKNOWN, phase=Phase.SESSION)
+
+
+def test_sshd_asks_the_helper_twice_for_one_key() -> None:
+    """Once before and once with the signature."""
     table = MethodTable()
-    assert table.claim(CONNECTION, Method.NONE, 0.0)
-    assert table.claim(CONNECTION, Method.NONE, 1.0)
+    assert table.admits(auth(Method.PUBLICKEY), 0.0)
+    assert table.admits(auth(Method.PUBLICKEY), 1.0)
 
 
-def test_a_second_method_is_refused() -> None:
-    """In both orders, and the first one keeps the connection."""
-    for first, second in ((Method.NONE, Method.PUBLICKEY), (Method.PUBLICKEY, Method.KEYBOARD)):
-        table = MethodTable()
-        assert table.claim(CONNECTION, first, 0.0)
-        assert not table.claim(CONNECTION, second, 1.0)
-        assert table.claim(CONNECTION, first, 2.0)
+@pytest.mark.parametrize("first", [Method.NONE, Method.KEYBOARD])
+@pytest.mark.parametrize("second", [Method.NONE, Method.KEYBOARD, Method.PUBLICKEY])
+def test_pam_is_granted_once(first: Method, second: Method) -> None:
+    """Not even by the same method again: `password` after `none` looks like it."""
+    table = MethodTable()
+    assert table.admits(auth(first), 0.0)
+    assert not table.admits(auth(second), 1.0)
+
+
+@pytest.mark.parametrize("second", [Method.NONE, Method.KEYBOARD])
+def test_pam_is_not_granted_after_a_key(second: Method) -> None:
+    """And the key keeps the connection."""
+    table = MethodTable()
+    assert table.admits(auth(Method.PUBLICKEY), 0.0)
+    assert not table.admits(auth(second), 1.0)
+    assert table.admits(auth(Method.PUBLICKEY), 2.0)
 
 
 def test_another_connection_is_another() -> None:
     """By any of its four parts."""
     table = MethodTable()
-    assert table.claim(CONNECTION, Method.NONE, 0.0)
+    assert table.admits(auth(Method.NONE), 0.0)
     for change in (
         {"client_port": 1},
         {"server_port": 2222},
         {"client": CONNECTION.server},
         {"server": CONNECTION.client},
     ):
-        assert table.claim(dataclasses.replace(CONNECTION, **change), Method.PUBLICKEY, 0.0)
+        assert table.admits(auth(Method.PUBLICKEY, **change), 0.0)
+
+
+@pytest.mark.parametrize("method", [Method.NONE, Method.KEYBOARD, Method.PUBLICKEY])
+def test_one_method_alone_is_enough(method: Method) -> None:
+    """The ordinary login; also where the agent was restarted meanwhile and remembers nothing."""
+    table = MethodTable()
+    assert table.admits(account(), 0.0)
+    assert table.admits(auth(method), 0.0)
+    assert table.admits(account(), 1.0)
+
+
+@pytest.mark.parametrize("earlier", ["publickey", "none", "password", "keyboard-interactive", "hostbased", "unknown"])
+def test_a_key_that_anybody_could_make_is_never_one_of_several(earlier: str) -> None:
+    """Two such keys would be one identity twice, and the helper cannot tell them apart."""
+    table = MethodTable()
+    assert table.admits(auth(Method.PUBLICKEY), 0.0)
+    assert not table.admits(account(earlier), 1.0)
+
+
+def test_the_policy_may_stand_beside_a_key_that_sshd_checked() -> None:
+    """`none,publickey` and `publickey,keyboard-interactive` with the account's own keys and no helper."""
+    table = MethodTable()
+    assert table.admits(auth(Method.NONE), 0.0)
+    assert table.admits(account("none"), 1.0)
+    assert table.admits(account("publickey"), 1.0)
+    assert table.admits(account("publickey", "none"), 1.0)
+
+
+def test_two_earlier_methods_that_pam_answers_are_refused() -> None:
+    """Even where the claims of one of them were forgotten."""
+    table = MethodTable()
+    assert table.admits(auth(Method.NONE), 0.0)
+    assert not table.admits(account("none", "keyboard-interactive"), 1.0)
+    assert not table.admits(account("password", "password"), 1.0)
+
+
+def test_several_methods_of_which_nothing_is_remembered_are_refused() -> None:
+    """As after a restart of the agent in the middle of a login."""
+    assert not MethodTable().admits(account("none"), 0.0)
 
 
 def test_a_session_ends_the_claim() -> None:
     """Authentication is over."""
     table = MethodTable()
-    assert table.claim(CONNECTION, Method.NONE, 0.0)
-    table.done(CONNECTION)
-    table.done(CONNECTION)
-    assert table.claim(CONNECTION, Method.PUBLICKEY, 0.0)
+    assert table.admits(auth(Method.NONE), 0.0)
+    assert table.admits(SESSION, 1.0)
+    assert table.admits(SESSION, 1.0)
+    assert table.admits(auth(Method.PUBLICKEY), 2.0)
 
 
 def test_a_claim_outlives_the_login_grace_time() -> None:
     """Sshd's 120 s, also when it is claimed again meanwhile: the time counts from the first grant."""
     table = MethodTable()
-    assert table.claim(CONNECTION, Method.NONE, 0.0)
-    assert not table.claim(CONNECTION, Method.PUBLICKEY, 121.0)
-    assert not table.claim(CONNECTION, Method.PUBLICKEY, KEEP)
-    assert table.claim(CONNECTION, Method.PUBLICKEY, KEEP + 0.001)
+    assert table.admits(auth(Method.NONE), 0.0)
+    assert not table.admits(auth(Method.PUBLICKEY), 121.0)
+    assert not table.admits(auth(Method.PUBLICKEY), KEEP)
+    assert table.admits(auth(Method.PUBLICKEY), KEEP + 0.001)
 
 
 def test_a_full_table_refuses_and_empties_with_time() -> None:
     """What cannot be remembered is not granted."""
     table = MethodTable()
-    assert all(table.claim(other(number), Method.NONE, 0.0) for number in range(ENTRIES_MAX))
-    assert not table.claim(CONNECTION, Method.NONE, 1.0)
-    assert table.claim(other(7), Method.NONE, 1.0)
-    assert table.claim(CONNECTION, Method.NONE, KEEP + 1.0)
+    assert all(table.admits(auth(Method.PUBLICKEY, client_port=number), 0.0) for number in range(ENTRIES_MAX))
+    assert not table.admits(auth(Method.PUBLICKEY), 1.0)
+    assert table.admits(auth(Method.PUBLICKEY, client_port=7), 1.0)
+    assert table.admits(auth(Method.PUBLICKEY), KEEP + 1.0)
