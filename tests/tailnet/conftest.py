@@ -13,7 +13,8 @@ PAIRS: dict[str, tuple[Suite, str]] = {
 }
 
 
-@pytest.fixture(scope="session", params=PAIRS)
+# With `pytest -n 2 --dist loadgroup` the two run side by side, each started once.
+@pytest.fixture(scope="session", params=[pytest.param(pair, marks=pytest.mark.xdist_group(pair)) for pair in PAIRS])
 def members(request: pytest.FixtureRequest) -> Iterator[Members]:
     """A running tailnet whose servers have our product."""
     suite, version = PAIRS[request.param]

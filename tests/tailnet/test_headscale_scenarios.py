@@ -5,6 +5,7 @@ Each runs between the devices of two users, in every direction, by address and b
 
 import itertools
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -101,9 +102,11 @@ def test_ssh_is_blocked_in_acl(members: Members) -> None:
     web_only = [{"action": "accept", "proto": "tcp", "src": ["*"], "dst": ["*:80"]}]
     rule = accept(["group:integration-test"], SELF, ACCOUNT)
     put_in_force(members, make_policy(rule, acls=web_only, groups=group("user1")))
-    for source, server in itertools.permutations(DEVICES, 2):
-        for target in (members.nodes[server].ipv4, members.nodes[server].name):
-            login = ssh(members.nodes[source], ACCOUNT, target, connect_timeout=1)
+    pairs = itertools.permutations([members.nodes[name] for name in DEVICES], 2)
+    attempts = [(source, target) for source, server in pairs for target in (server.ipv4, server.name)]
+    with ThreadPoolExecutor(len(attempts)) as pool:
+        logins = pool.map(lambda attempt: ssh(attempt[0], ACCOUNT, attempt[1], connect_timeout=1), attempts)
+        for login in logins:
             assert login.unreachable, login
 
 
