@@ -1,5 +1,6 @@
 """The agent's program as it runs: started by root, with an embedded tailscaled, in a network of its own."""
 
+import itertools
 import os
 import signal
 import socket
@@ -41,7 +42,6 @@ DECIDE = {
     "request": "decide",
     "user": "root",
     "client": ALICE_V4,
-    "client_port": "40000",
     "server": SERVER_V4,
     "server_port": "22",
     "method": "none",
@@ -63,6 +63,7 @@ class Running:
     """An agent, its folder, its tailscaled, and what systemd hears of it."""
 
     def __init__(self, folder: Path) -> None:
+        self._ports = itertools.count(40000)
         self.folder = folder
         self.socket = folder / "agent.sock"
         self.tailscaled = folder / "tailscaled.sock"
@@ -125,8 +126,8 @@ class Running:
         self.systemd.close()
 
     def decide(self, **changes: str) -> wire.Message:
-        """Ask as the PAM module does."""
-        return ask(self.socket, DECIDE | changes)
+        """Ask as the PAM module does, about another connection each time."""
+        return ask(self.socket, DECIDE | {"client_port": str(next(self._ports))} | changes)
 
     def status(self) -> dict[str, Any]:
         """Ask as the command line does."""
@@ -285,7 +286,7 @@ def test_sigterm_answers_who_has_asked(agent: Running, server: Server) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as login:
         login.settimeout(20)
         login.connect(str(agent.socket))
-        login.send(wire.encode(DECIDE))
+        login.send(wire.encode(DECIDE | {"client_port": "39999"}))
         wait_until(lambda: server.asked.get("whois", 0) > asked, 10, "tailscaled is asked")
         assert agent.stop() == 0
         assert wire.decode(login.recv(wire.MESSAGE_MAX))["verdict"] == "allow"
