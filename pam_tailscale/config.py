@@ -49,6 +49,8 @@ class Config:
     mode: Mode = Mode.ENFORCE
     allow_root: bool = True
     """Whether root may log in over the tailnet where a rule says so; false where sshd has `PermitRootLogin no`."""
+    trust_operator: bool = False
+    """Whether tailscale's operator, who can put a policy of their own in place of the tailnet's, may be root."""
     agent: AgentConfig = AgentConfig()
     tailscaled: TailscaledConfig = TailscaledConfig()
 

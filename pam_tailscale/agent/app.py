@@ -28,7 +28,7 @@ from pam_tailscale.agent.server import Server
 from pam_tailscale.agent.store import KnowledgeStore
 from pam_tailscale.errors import ConfigError, PamTailscaleError
 from pam_tailscale.policy.facts import Limits
-from pam_tailscale.tailnet import bus, netmap, routes
+from pam_tailscale.tailnet import bus, netmap, routes, stream
 from pam_tailscale.tailnet.localapi import LocalAPI
 from pam_tailscale.tailnet.records import Netmap, tailscaled_version
 
@@ -67,6 +67,7 @@ class Agent:
             functools.partial(bus.watch, self._config.tailscaled.socket),
             self._read_netmap,
             routes.interface_of,
+            self._tailscaled_instance,
         )
         handlers = Handlers(
             self._store,
@@ -127,8 +128,18 @@ class Agent:
         self._notifier.notify("READY=1")
 
     def _status(self) -> dict[str, Any]:
-        agent = report.AgentState(__version__, self._config.mode, time.monotonic() - self._began, self._config_error)
+        uptime = time.monotonic() - self._began
+        agent = report.AgentState(
+            __version__, self._config.mode, uptime, self._config_error, self._config.trust_operator
+        )
         return report.status(agent, self._store.snapshot(time.monotonic()), self._gatherer.pin())
+
+    def _tailscaled_instance(self) -> tuple[int, int] | None:
+        """Its socket, which every run of tailscaled makes anew."""
+        try:
+            return stream.identity(str(self._config.tailscaled.socket))
+        except OSError:
+            return None
 
     def _read_netmap(self, version: str) -> Netmap:
         """From the root reader; from the bus with our own uid where tailscaled still shows the netmap to everyone."""
@@ -150,7 +161,9 @@ def load_config(path: Path) -> config.Config:
 
 def limits_of(settings: config.Config) -> Limits:
     """The host's own limits under this configuration."""
-    return Limits(settings.mode, settings.allow_root, accounts.uid_min(paths.LOGIN_DEFS))
+    return Limits(
+        settings.mode, settings.allow_root, accounts.uid_min(paths.LOGIN_DEFS), trust_operator=settings.trust_operator
+    )
 
 
 @click.command()

@@ -39,6 +39,7 @@ class Refresher:
         watch: the bus: yields events until told to stop.
         read_netmap: reads the netmap of a tailscaled of the given version.
         interface_of: index of the interface that has an address.
+        instance: tells one run of tailscaled from the next.
     """
 
     def __init__(
@@ -48,12 +49,15 @@ class Refresher:
         watch: Callable[[threading.Event], Iterable[BusEvent | BusDown]],
         read_netmap: Callable[[str], Netmap],
         interface_of: Callable[[IPAddress], int | None],
+        instance: Callable[[], object] = lambda: None,
     ) -> None:
         self._store = store
         self._api = api
         self._watch = watch
         self._read_netmap = read_netmap
         self._interface_of = interface_of
+        self._instance = instance
+        self._operator: tuple[object, str] = (None, "")
         self._stop = threading.Event()
         self._policy_wanted = threading.Event()
         self._asking = threading.Lock()
@@ -93,6 +97,10 @@ class Refresher:
                 # Without it each decision confirms on its own what this host is; see gather.py.
                 continue
             self._say(BUS, "")
+            if event.prefs is not None:
+                # Whoever was operator may already have taken their own name out of the settings.
+                with self._asking:
+                    self._operator_by(event.prefs, self._instance())
             self._identify()
             self._store.bus(now, live=True)
             self._policy_wanted.set()
@@ -107,6 +115,7 @@ class Refresher:
             self._identify_alone()
 
     def _identify_alone(self) -> None:
+        instance = self._instance()
         try:
             status, prefs = self._api.status(), self._api.prefs()
         except TailscaledError as err:
@@ -115,8 +124,14 @@ class Refresher:
             self._store.change(lambda known: dataclasses.replace(known, problem=problem), time.monotonic())
             return
         self._say(STATUS, "")
-        interface = self._carrier(status)
-        self._store.change(lambda known: identified(known, status, prefs, interface), time.monotonic())
+        interface, operator = self._carrier(status), self._operator_by(prefs, instance)
+        self._store.change(lambda known: identified(known, status, prefs, interface, operator), time.monotonic())
+
+    def _operator_by(self, prefs: Prefs, instance: object) -> str:
+        """The operator these settings name, or the last one that was named since this run of tailscaled began."""
+        before, last = self._operator
+        self._operator = instance, prefs.operator_user or (last if before == instance else "")
+        return self._operator[1]
 
     def _carrier(self, status: Status) -> int | None:
         for address in status.self_addresses:
@@ -196,7 +211,7 @@ def tailscaled_problem(err: TailscaledError) -> Problem:
     return Problem(Reason.TAILSCALED_NOT_ROOT if not_root else Reason.TAILSCALED_UNREACHABLE, str(err))
 
 
-def identified(known: Knowledge, status: Status, prefs: Prefs, interface: int | None) -> Knowledge:
+def identified(known: Knowledge, status: Status, prefs: Prefs, interface: int | None, operator: str = "") -> Knowledge:
     """The knowledge with this status. The policy is kept only while node, tailnet and control plane are the same."""
     fresh = dataclasses.replace(
         known,
@@ -208,6 +223,7 @@ def identified(known: Knowledge, status: Status, prefs: Prefs, interface: int | 
         self_addresses=frozenset(status.self_addresses),
         interface=interface,
         problem=None,
+        operator=operator,
         warnings=tuple(warnings(status, prefs)),
     )
     same_node = (known.control_url, known.node_id, known.tailnet_id) == (
@@ -242,6 +258,6 @@ def warnings(status: Status, prefs: Prefs) -> Iterator[str]:
         yield "shields are up, nobody can connect over the tailnet: run 'tailscale set --shields-up=false'"
     if prefs.operator_user:
         yield (
-            f"the account {prefs.operator_user!r} is tailscale's operator and can log this node out or in elsewhere, "
-            "which the pin turns into a refusal of all: run 'tailscale set --operator=' if that is not meant"
+            f"the account {prefs.operator_user!r} is tailscale's operator and can put a policy of their own in "
+            "place of the tailnet's: run 'tailscale set --operator=' if that is not meant"
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 from pam_tailscale.agent.store import Snapshot
 from pam_tailscale.model import Decision, IPAddress, Mode, Peer, Pin, Reason, Request, join_port
-from pam_tailscale.policy.decision import RUNNING
+from pam_tailscale.policy.decision import RUNNING, operator_problem
 from pam_tailscale.policy.evaluate import Mismatch, Outcome, unknown_fields
 from pam_tailscale.policy.facts import Knowledge, Problem
 from pam_tailscale.policy.limits import unenforced
@@ -39,6 +39,8 @@ class AgentState:
     """Seconds."""
     config_error: str
     """Why the configuration file was not taken at the last reload; the one before is in force."""
+    trust_operator: bool = False
+    """As the configuration has it."""
 
 
 def status(agent: AgentState, snapshot: Snapshot, pin: Pin | Problem) -> dict[str, Any]:
@@ -89,6 +91,8 @@ def _problems(agent: AgentState, snapshot: Snapshot, pin: Pin | Problem) -> list
             "tailscaled is logged in elsewhere than root pinned this host to; "
             "if root means this change, run 'pam-tailscale pin --repin'"
         )
+    if known.operator and not agent.trust_operator:
+        found.append(operator_problem(known.operator).detail)
     if known.problem is None and known.backend_state == RUNNING and known.policy_problem is not None:
         found.append(known.policy_problem.detail)
     if known.cached:

@@ -18,7 +18,7 @@ from pam_tailscale.model import (
     in_tailnet,
 )
 from pam_tailscale.policy.evaluate import ROOT, Outcome, Query, evaluate, unknown_fields
-from pam_tailscale.policy.facts import Facts, Limits, Problem
+from pam_tailscale.policy.facts import Facts, Knowledge, Limits, Problem
 from pam_tailscale.policy.limits import limit
 
 RUNNING = "Running"
@@ -92,7 +92,28 @@ def _right_tailscaled(request: Request, facts: Facts, limits: Limits) -> Problem
         )
     if isinstance(facts.pin, Problem):
         return facts.pin
-    return _pin(facts.pin, facts) or _freshness(facts, limits) or knowledge.policy_problem
+    return (
+        _pin(facts.pin, facts) or _operator(knowledge, limits) or _freshness(facts, limits) or knowledge.policy_problem
+    )
+
+
+def operator_problem(name: str) -> Problem:
+    """Why nobody is let in where somebody else than root may have chosen the policy.
+
+    An operator may log the node in to a control plane of their own, which gives it any ids, and then change the
+    setting ControlURL back: tailscaled stays where it is (ipn/ipnlocal, setPrefsLocked) and shows what the pin demands.
+    Only when it starts does it go where its settings say.
+    """
+    return Problem(
+        Reason.OPERATOR,
+        f"the account {name!r} is tailscale's operator, or was since tailscaled started, and could have led this host "
+        "to a tailnet of their own unseen: run 'tailscale set --operator=' and restart tailscaled, or set "
+        "trust_operator in agent.toml if that account may be root",
+    )
+
+
+def _operator(known: Knowledge, limits: Limits) -> Problem | None:
+    return None if limits.trust_operator or not known.operator else operator_problem(known.operator)
 
 
 def _pin(pin: Pin, facts: Facts) -> Problem | None:

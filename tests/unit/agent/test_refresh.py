@@ -58,6 +58,7 @@ class Tailscaled:
     reads: int = 0
     asked: int = 0
     versions: list[str] = field(default_factory=list)
+    run: int = 0
     before_netmap: Callable[[], None] = lambda: None
     _events: queue.Queue[BusEvent | BusDown] = field(default_factory=queue.Queue)
 
@@ -121,7 +122,9 @@ def running(tailscaled: Tailscaled) -> Iterator[Running]:
     """Starts both threads and ends them."""
     store = KnowledgeStore()
     api = cast("LocalAPI", tailscaled)
-    refresher = Refresher(store, api, tailscaled.watch, tailscaled.read_netmap, tailscaled.interface_of)
+    refresher = Refresher(
+        store, api, tailscaled.watch, tailscaled.read_netmap, tailscaled.interface_of, lambda: tailscaled.run
+    )
     refresher.start()
     try:
         yield Running(tailscaled, store, refresher)
@@ -365,6 +368,32 @@ def test_without_policy_keeps_the_rest() -> None:
     problem = Problem(Reason.POLICY_UNAVAILABLE, "x")
     known = without_policy(knowledge(), problem)
     assert known == knowledge(policies=(), policy_problem=problem)
+
+
+BOB = dataclasses.replace(PREFS, operator_user="bob")
+
+
+def test_an_operator_is_remembered_until_tailscaled_starts_again() -> None:
+    """Without the name in the settings any more, tailscaled is still where the operator led it."""
+    tailscaled = Tailscaled(prefs_=BOB)
+    with running(tailscaled) as agent:
+        agent.tailscaled.tell()
+        agent.until(lambda: agent.known.operator == "bob", "the operator is known")
+        tailscaled.prefs_ = PREFS
+        asked = tailscaled.asked
+        agent.tailscaled.tell()
+        agent.until(lambda: tailscaled.asked > asked + 1, "the settings are read again")
+        assert agent.known.operator == "bob"
+        tailscaled.run += 1
+        agent.tailscaled.tell()
+        agent.until(lambda: not agent.known.operator, "another tailscaled has no operator")
+
+
+def test_an_operator_in_passing_is_noticed() -> None:
+    """On the bus the name was there, though it is not when the settings are read."""
+    with running(Tailscaled()) as agent:
+        agent.tailscaled.tell(dataclasses.replace(EVENT, prefs=BOB))
+        agent.until(lambda: agent.known.operator == "bob", "the operator is known")
 
 
 WARNINGS = [

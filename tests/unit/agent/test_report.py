@@ -67,6 +67,7 @@ WRONG: dict[str, tuple[AgentState, Knowledge, Pin | Problem, str]] = {
     "stopped": (AGENT, knowledge(backend_state="Stopped"), PIN, "run 'tailscale up'"),
     "not pinned": (AGENT, knowledge(), Problem(Reason.NOT_PINNED, "run pin"), "run pin"),
     "pinned elsewhere": (AGENT, knowledge(control_url="https://evil.example"), PIN, "pam-tailscale pin --repin"),
+    "operator": (AGENT, knowledge(operator="bob"), PIN, "'bob' is tailscale's operator"),
     "no policy": (AGENT, knowledge(policy_problem=Problem(Reason.POLICY_SHAPE, "odd")), PIN, "odd"),
     "cached": (AGENT, knowledge(cached=True), PIN, "netmap of its disk"),
 }
@@ -79,6 +80,12 @@ def test_each_thing_wrong_is_said(agent: AgentState, known: Knowledge, pin: Pin 
     assert len([one for one in document["problems"] if text in one]) == 1
     assert not document["ready"]
     json.dumps(document, allow_nan=False)
+
+
+def test_an_operator_who_may_be_root_is_no_problem() -> None:
+    """The administrator has said so."""
+    trusting = dataclasses.replace(AGENT, trust_operator=True)
+    assert report.status(trusting, snapshot(knowledge(operator="bob")), PIN)["ready"]
 
 
 def test_what_follows_from_another_problem_is_not_said_besides() -> None:

@@ -103,7 +103,7 @@ def client(text: str) -> Change:
 ELSEWHERE = parse_address("100.64.9.9")
 
 # One fact turned bad, in the order of the steps: every row goes before all rows of later steps.
-BAD: list[tuple[int, str, Change, Reason]] = [
+BAD: list[tuple[float, str, Change, Reason]] = [
     (0, "mode", bounded(mode=Mode.OBSERVE), Reason.MODE_MISMATCH),
     (1, "agent starting", known(problem=problem(Reason.AGENT_STARTING)), Reason.AGENT_STARTING),
     (1, "unreachable", known(problem=problem(Reason.TAILSCALED_UNREACHABLE)), Reason.TAILSCALED_UNREACHABLE),
@@ -119,6 +119,7 @@ BAD: list[tuple[int, str, Change, Reason]] = [
     (3, "other tailnet", known(tailnet_id="tOTHER"), Reason.PIN_MISMATCH),
     (3, "no tailnet", known(tailnet_id=""), Reason.PIN_MISMATCH),
     (3, "pinned without one", found(pin=dataclasses.replace(PIN, tailnet_id="")), Reason.PIN_MISMATCH),
+    (3.5, "operator", known(operator="bob"), Reason.OPERATOR),
     (4, "cached", known(cached=True), Reason.NETMAP_CACHED),
     (5, "stale", found(age=60.001), Reason.KNOWLEDGE_STALE),
     (6, "no policy", known(policy_problem=problem(Reason.POLICY_UNAVAILABLE)), Reason.POLICY_UNAVAILABLE),
@@ -182,7 +183,7 @@ def test_all_in_order() -> None:
 
 
 @pytest.mark.parametrize(("step", "name", "turn_bad", "reason"), BAD, ids=IDS)
-def test_each_fact_turned_bad_alone_denies(step: int, name: str, turn_bad: Change, reason: Reason) -> None:  # noqa: ARG001 (the table's columns)
+def test_each_fact_turned_bad_alone_denies(step: float, name: str, turn_bad: Change, reason: Reason) -> None:  # noqa: ARG001 (the table's columns)
     """With the reason of its step, and words for the administrator."""
     decision = turn_bad(Case()).decide()
     assert (decision.verdict, decision.reason) == (Verdict.DENY, reason)
@@ -254,6 +255,7 @@ def test_accounts(who: Account, users: dict[str, str], limits: Limits, reason: R
         (peer(key_expiry=NOW + 0.001), "a key that is valid for another moment"),
         (found(peer=TAGGED), "a tagged node"),
         (known(warnings=("something",)), "a warning"),
+        (lambda case: bounded(trust_operator=True)(known(operator="bob")(case)), "an operator who may be root"),
     ],
 )
 def test_what_is_still_in_order(change: Change, what: str) -> None:

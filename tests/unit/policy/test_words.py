@@ -22,6 +22,7 @@ ABOUT_THE_HOST = {
     Reason.NOT_PINNED,
     Reason.PIN_DAMAGED,
     Reason.PIN_MISMATCH,
+    Reason.OPERATOR,
     Reason.STATE_CHANGED,
     Reason.POLICY_UNAVAILABLE,
     Reason.INTERNAL_ERROR,
