@@ -1,11 +1,12 @@
 """tailscaled itself, real: stopped, hung, restarted, logged out, and led elsewhere by its operator."""
 
+import json
 import signal
 from collections.abc import Iterator
 
 import pytest
 
-from tests.support.host import USER_PASSWORD
+from tests.support.host import PIN, USER_PASSWORD
 from tests.support.members import OPEN, Login, Members, accept, make_policy, ssh
 from tests.support.tailnet import Node, Tailnet
 from tests.support.waiting import wait_until
@@ -104,6 +105,45 @@ def test_the_operator_logs_the_node_in_elsewhere(members: Members, elsewhere: tu
         assert lan_login_works(members)
     finally:
         server.ts("up", "--force-reauth", *home, f"--hostname={server.hostname}")
+    # An operator who is none any more may still have led it elsewhere, for all that can be seen from here.
+    members.until_reason({"operator"}, "srv", "alice", members.nodes["u1a"].ipv4)
+    server.stop_tailscaled()
+    server.start_tailscaled()
+    members.until(accepted, "u1a", "alice", "srv", deadline=30)
+
+
+_EDIT_PREFS = """
+import http.client, socket, sys
+connection = http.client.HTTPConnection("local-tailscaled.sock")
+connection.sock = socket.socket(socket.AF_UNIX)
+connection.sock.connect("/run/tailscale/tailscaled.sock")
+connection.request("PATCH", "/localapi/v0/prefs", sys.argv[1])
+sys.exit(connection.getresponse().status != 200)
+"""
+
+
+def test_the_operator_covers_the_tracks(members: Members, elsewhere: tuple[Tailnet, str, Node]) -> None:
+    """Led elsewhere and its settings put back, tailscaled shows all that the pin demands: nobody is let in even so."""
+    other, key, device = elsewhere
+    server = members.nodes["srv"]
+    pinned = server.box.read(PIN)
+    tracks = {"ControlURL": members.tailnet.url, "ControlURLSet": True, "OperatorUser": "", "OperatorUserSet": True}
+    server.ts("set", "--operator=bob")
+    there = [f"--login-server={other.url}", f"--authkey={key}", "--operator=bob", f"--hostname={server.hostname}"]
+    home = [f"--login-server={members.tailnet.url}", f"--authkey={members.keys['tag:server']}", "--reset"]
+    try:
+        server.ts("up", "--force-reauth", *there, user="bob")
+        wait_until(lambda: device.sees([server]), 15, "the operator's device sees the host in the other tailnet")
+        # A control plane gives any id; headscale only the next one, so here the pin follows.
+        server.box.write(PIN, json.dumps(json.loads(pinned) | {"node_id": other.node_id(server)}))
+        server.box.run(["/usr/bin/python3", "-c", _EDIT_PREFS, json.dumps(tracks)], user="bob")
+        wait_until(lambda: reached(device, "root", server), 15, "sshd answers in the other tailnet")
+        assert members.reason("srv", "root", device.ipv4) == "operator"
+    finally:
+        server.box.write(PIN, pinned)
+        server.ts("up", "--force-reauth", *home, f"--hostname={server.hostname}")
+        server.stop_tailscaled()
+        server.start_tailscaled()
     members.until(accepted, "u1a", "alice", "srv", deadline=30)
 
 
