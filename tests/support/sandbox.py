@@ -304,9 +304,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def connect(  # noqa: PLR0917 - two ends, in order
-    box_a: Sandbox, box_b: Sandbox, dev_a: str, cidr_a: str, dev_b: str, cidr_b: str
-) -> None:
+def connect(box_a: Sandbox, box_b: Sandbox, dev_a: str, cidr_a: str, dev_b: str, cidr_b: str) -> None:
     """Joins two sandboxes by a cable (veth): `dev_a` with `cidr_a` in the one, `dev_b` with `cidr_b` in the other.
 
     An address may be empty: the device is then only brought up. More addresses: `Sandbox.address`.
