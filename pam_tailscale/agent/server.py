@@ -12,6 +12,7 @@ import select
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -24,6 +25,8 @@ TRUSTED_PATIENCE = 5.0
 PUBLIC_PATIENCE = 0.5
 """The same for anyone else."""
 PUBLIC_QUEUE = 32
+PUBLIC_COMPLAINTS = 10.0
+"""Seconds between two lines about anyone else: a flood of them would make the journal drop lines about decisions."""
 
 _CREDENTIALS = struct.Struct("3i")
 
@@ -61,6 +64,7 @@ class Server:
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._public: queue.Queue[tuple[socket.socket, Asker] | None] = queue.Queue(PUBLIC_QUEUE)
         self._threads = [threading.Thread(target=self._accept, name=f"accept-{n}") for n in range(threads)]
+        self._complain_from = 0.0
         self._public_thread = threading.Thread(target=self._serve_public, name="public")
 
     def start(self) -> None:
@@ -126,11 +130,23 @@ class Server:
                 message = wire.decode(connection.recv(wire.MESSAGE_MAX + 1))
                 self._handle(message, asker, lambda pairs: _send(connection, pairs))
             except WireError as err:
-                log.warning("a request of uid %d, pid %d is refused: %s", asker.uid, asker.pid, err)
+                if self._worth_a_line(asker):
+                    log.warning("a request of uid %d, pid %d is refused: %s", asker.uid, asker.pid, err)
             except OSError as err:
-                log.info("uid %d, pid %d went away: %s", asker.uid, asker.pid, err)
+                if self._worth_a_line(asker):
+                    log.info("uid %d, pid %d went away: %s", asker.uid, asker.pid, err)
             except Exception:
                 log.exception("a request of uid %d, pid %d failed", asker.uid, asker.pid)
+
+    def _worth_a_line(self, asker: Asker) -> bool:
+        """Always for the trusted, for anyone else now and then; one thread alone serves those."""
+        if asker.uid in self._trusted:
+            return True
+        now = time.monotonic()
+        due = now >= self._complain_from
+        if due:
+            self._complain_from = now + PUBLIC_COMPLAINTS
+        return due
 
 
 def _send(connection: socket.socket, pairs: Mapping[str, str]) -> None:

@@ -1,10 +1,11 @@
 """One connection is granted by one method, for as long as it can still be authenticated."""
 
 import dataclasses
+from ipaddress import IPv4Address
 
 import pytest
 
-from pam_tailscale.agent.methods import ENTRIES_MAX, KEEP, MethodTable
+from pam_tailscale.agent.methods import CLIENT_MAX, ENTRIES_MAX, KEEP, MethodTable
 from pam_tailscale.model import Method, Phase, Request
 from tests.support.facts import CONNECTION, REQUEST
 
@@ -121,7 +122,22 @@ def test_a_claim_outlives_the_login_grace_time() -> None:
 def test_a_full_table_refuses_and_empties_with_time() -> None:
     """What cannot be remembered is not granted."""
     table = MethodTable()
-    assert all(table.admits(auth(Method.PUBLICKEY, client_port=number), 0.0) for number in range(ENTRIES_MAX))
+    clients = [IPv4Address("100.100.0.0") + number for number in range(ENTRIES_MAX // CLIENT_MAX)]
+    asked = [auth(Method.PUBLICKEY, client=one, client_port=port) for one in clients for port in range(CLIENT_MAX)]
+    assert len(asked) == ENTRIES_MAX
+    assert all(table.admits(one, 0.0) for one in asked)
     assert not table.admits(auth(Method.PUBLICKEY), 1.0)
-    assert table.admits(auth(Method.PUBLICKEY, client_port=7), 1.0)
+    assert table.admits(asked[7], 1.0)
     assert table.admits(auth(Method.PUBLICKEY), KEEP + 1.0)
+
+
+def test_a_device_that_asks_and_hangs_up_keeps_only_itself_out() -> None:
+    """Until its old connections are forgotten or those that go on are logged in."""
+    table = MethodTable()
+    assert all(table.admits(auth(Method.PUBLICKEY, client_port=port), 0.0) for port in range(CLIENT_MAX))
+    assert not table.admits(auth(Method.PUBLICKEY), 1.0)
+    assert table.admits(auth(Method.PUBLICKEY, client=IPv4Address("100.100.0.1")), 1.0)
+    assert table.admits(dataclasses.replace(SESSION, connection=auth(Method.NONE, client_port=7).connection), 1.0)
+    assert table.admits(auth(Method.PUBLICKEY), 1.0)
+    assert not table.admits(auth(Method.PUBLICKEY, client_port=CLIENT_MAX), 1.0)
+    assert table.admits(auth(Method.PUBLICKEY, client_port=CLIENT_MAX), KEEP + 0.001)

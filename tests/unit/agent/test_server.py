@@ -212,6 +212,15 @@ def test_a_damaged_message_is_closed_and_the_next_one_answered(
     assert f"a request of uid 0, pid {os.getpid()} is refused" in caplog.text
 
 
+def test_a_stranger_cannot_flood_the_journal(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The journal drops lines of a service that writes too many, and those about decisions with them."""
+    caplog.set_level("INFO")
+    with running(path, trusted=frozenset(), threads=1):
+        for _ in range(20):
+            assert say(path, b"garbage") == b""
+    assert caplog.text.count(f"a request of uid 0, pid {os.getpid()} is refused") == 1
+
+
 @pytest.mark.parametrize("error", [WireError("no"), OSError("gone"), KeyError("mistake"), RecursionError()], ids=repr)
 def test_a_handler_that_fails_closes_without_a_verdict(path: Path, error: Exception) -> None:
     """And the thread goes on."""
