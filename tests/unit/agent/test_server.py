@@ -294,8 +294,9 @@ def test_strangers_do_not_delay_stopping(path: Path) -> None:
     server = Server(listener(path), allow, ROOT, 2)
     server.start()
     with strangers(path, server_module.PUBLIC_QUEUE):
+        wait_until(lambda: server._public.qsize() > server_module.PUBLIC_QUEUE // 2, 10, "the strangers wait")
         stopping = _stop(server)
-        stopping.join(server_module.PUBLIC_PATIENCE * server_module.PUBLIC_QUEUE / 2)
+        stopping.join(server_module.PUBLIC_PATIENCE * server_module.PUBLIC_QUEUE / 4)
         assert not stopping.is_alive()
 
 
