@@ -29,8 +29,8 @@ class AgentConfig:
     socket: Path = paths.AGENT_SOCKET
     reader_socket: Path = paths.READER_SOCKET
     pin: Path = paths.PIN
-    threads: int = 8
-    """Requests worked on at the same time, 1 to 64."""
+    threads: int = 4
+    """Requests worked on at the same time, 1 to 64. More only help where accounts come from a slow directory server."""
 
 
 @dataclass(frozen=True, slots=True)
