@@ -3,6 +3,7 @@
 tailscale's operator may log the node in elsewhere without being root; the pin is what makes that a refusal.
 """
 
+import functools
 import json
 import os
 import stat
@@ -35,6 +36,7 @@ def load(path: Path) -> Pin | None:
         os.close(descriptor)
 
 
+@functools.lru_cache(maxsize=2)  # every decision reads the file; what it says hardly ever changes
 def _parse(content: bytes, path: Path) -> Pin:
     damaged = ConfigError(f"{path}: is damaged: run 'pam-tailscale pin --repin' as root")
     if len(content) > _SIZE_MAX:

@@ -50,6 +50,8 @@ def person_text(decision: Decision, user: str) -> str:
 def quoted(text: str, longest: int = USER_SHOWN) -> str:
     """Text in double quotes, cut to `longest` characters, with everything that a terminal could act on escaped."""
     shown = text[:longest] + ("…" if len(text) > longest else "")
+    if shown.isprintable() and '"' not in shown and "\\" not in shown:
+        return f'"{shown}"'
     return '"' + "".join(_escaped(char) for char in shown) + '"'
 
 
