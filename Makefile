@@ -10,20 +10,20 @@ export PAM_TAILSCALE_CACHE ?= /var/cache/pam-tailscale-tests
 
 demo: ## log in over an embedded tailnet: about a minute
 	@tests/lab/prepare demo
-	@$(PYTHON) -m contrib.demo.demo
+	@tests/lab/reachable $(PYTHON) -m contrib.demo.demo
 
 check: lint ## format, lint, types, unit and native tests: under two minutes
-	$(PYTHON) -m pytest -q -n 2 --dist loadgroup tests/test_repo.py tests/unit tests/native
+	tests/lab/reachable $(PYTHON) -m pytest -q -n 2 --dist loadgroup tests/test_repo.py tests/unit tests/native
 
 test: lint ## everything, on real sshd and a real tailnet: half an hour, an hour the first time
 	tests/lab/build-binaries $(PAM_TAILSCALE_CACHE)
 	tests/lab/build-root $(PAM_TAILSCALE_CACHE) bookworm
 	tests/lab/build-root $(PAM_TAILSCALE_CACHE) trixie
-	$(PYTHON) -m pytest -n 2 --dist loadgroup tests
+	tests/lab/reachable $(PYTHON) -m pytest -n 2 --dist loadgroup tests
 
 bench: ## measure; prints a table and writes build/bench.json
 	@tests/lab/prepare test
-	$(PYTHON) -m bench
+	tests/lab/reachable $(PYTHON) -m bench
 
 lint:
 	@tests/lab/prepare test
