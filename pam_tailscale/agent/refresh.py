@@ -89,6 +89,16 @@ class Refresher:
         self._policy_wanted.set()
 
     def _hear(self) -> None:
+        """Hear the bus until the end. What is not known to go wrong counts as silence of the bus, and it goes on."""
+        while not self._stop.is_set():
+            try:
+                self._hear_events()
+            except Exception:
+                log.exception("hearing tailscaled's bus failed")
+                self._store.bus(time.monotonic(), live=False)
+                self._stop.wait(RETRY[1])
+
+    def _hear_events(self) -> None:
         for event in self._watch(self._stop):
             now = time.monotonic()
             if isinstance(event, BusDown):
@@ -152,7 +162,17 @@ class Refresher:
             if self._stop.is_set():
                 return
             self._policy_wanted.clear()
-            failures = 0 if self._read_once() else failures + 1
+            failures = 0 if self._read_safely() else failures + 1
+
+    def _read_safely(self) -> bool:
+        """Read the policy; what is not known to go wrong leaves none in force."""
+        try:
+            return self._read_once()
+        except Exception:
+            log.exception("reading the tailnet's policy failed")
+            problem = Problem(Reason.POLICY_UNAVAILABLE, "reading the tailnet's policy failed: see the agent's journal")
+            self._store.change(lambda known: without_policy(known, problem), time.monotonic())
+            return False
 
     def _read_once(self) -> bool:
         """Read the policy. False where it has to be tried again soon."""
