@@ -5,6 +5,7 @@ No policy and no printing.
 
 import json
 import socket
+import struct
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -31,8 +32,8 @@ def ask(
     deadline = time.monotonic() + timeout
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
         try:
-            connection.settimeout(timeout)
-            connection.connect(str(path))
+            _connect(connection, path, timeout)
+            connection.settimeout(max(deadline - time.monotonic(), 0.001))
             connection.send(wire.encode(pairs))
             while True:
                 left = deadline - time.monotonic()
@@ -53,6 +54,20 @@ def ask(
             raise AgentUnavailableError(
                 f"the agent cannot be reached at {path} ({err.strerror or err}): {_HINT}"
             ) from err
+
+
+def _connect(connection: socket.socket, path: Path, timeout: float) -> None:
+    """Connect, waiting while the queue of those who connect is full: any local user can fill it for a moment.
+
+    With a timeout of Python's the socket would not wait but fail (unix(7), EAGAIN), so the kernel keeps the time.
+    """
+    microseconds = max(1, int(timeout * 1_000_000))
+    limit = struct.pack("@ll", *divmod(microseconds, 1_000_000))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+    try:
+        connection.connect(str(path))
+    except BlockingIOError as err:
+        raise TimeoutError from err
 
 
 def ask_document(path: Path, pairs: Mapping[str, str], timeout: float = wire.TIMEOUT_MS / 1000) -> dict[str, Any]:

@@ -3,6 +3,9 @@
 import json
 import socket
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +90,40 @@ def test_nobody_listens(tmp_path: Path) -> None:
         left.bind(str(tmp_path / "agent.sock"))
     with pytest.raises(AgentUnavailableError, match="Connection refused"):
         ask(tmp_path / "agent.sock", ASKED)
+
+
+@contextmanager
+def full_queue(path: Path) -> Iterator[tuple[socket.socket, list[socket.socket]]]:
+    """A listener that takes nobody, and those who wait there: no more fit."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+        listener.bind(str(path))
+        listener.listen(1)
+        waiting: list[socket.socket] = []
+        with suppress(BlockingIOError):
+            while True:
+                one = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+                one.settimeout(0)
+                one.connect(str(path))
+                waiting.append(one)
+        yield listener, waiting
+
+
+def test_a_full_queue_is_waited_for(tmp_path: Path) -> None:
+    """Any local user can fill it for a moment; a running agent must not look dead to its watchdog for that."""
+    path = tmp_path / "agent.sock"
+    with full_queue(path) as (listener, waiting), ThreadPoolExecutor(1) as pool:
+        began = time.monotonic()
+        with pytest.raises(AgentUnavailableError, match=r"did not answer within 0\.3 s"):
+            ask(path, ASKED, 0.3)
+        assert time.monotonic() - began >= 0.3
+        asking = pool.submit(ask, path, ASKED, 20.0)
+        for _ in waiting:
+            listener.accept()[0].close()
+        taken, _ = listener.accept()
+        with taken:
+            taken.send(ALLOW)
+            assert asking.result(20)["verdict"] == "allow"
 
 
 @pytest.mark.parametrize("kind", ["file", "stream"])
