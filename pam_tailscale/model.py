@@ -76,6 +76,7 @@ class Reason(enum.Enum):
     SERVER_NOT_SELF = "server_not_self"
     CLIENT_NOT_TAILNET = "client_not_tailnet"
     CLIENT_IS_LOCAL = "client_is_local"
+    ARRIVED_ELSEWHERE = "arrived_elsewhere"
     ROUTE_NOT_TAILNET = "route_not_tailnet"
     # 3: the identity
     PEER_UNKNOWN = "peer_unknown"
@@ -156,6 +157,8 @@ class Request:
     method: Method
     phase: Phase
     mode: Mode = Mode.ENFORCE
+    interface: int | None = None
+    """Index of the interface the connection came in by, 0 where that is not known; None from the key helper."""
     earlier: tuple[str, ...] = ()
     """In the account phase: methods that sshd has counted before the last one, by their names in its configuration."""
 

@@ -205,10 +205,20 @@ def parse_request(message: wire.Message) -> Request:
             method=Method(message[wire.KEY_METHOD]),
             phase=Phase(message[wire.KEY_PHASE]),
             mode=Mode(message[wire.KEY_MODE]),
+            interface=_interface(message),
             earlier=tuple(filter(None, message.get(wire.KEY_EARLIER, "").split(","))),
         )
     except (KeyError, ValueError) as err:
         raise WireError(f"the request misses a key or has a value that is unknown: {err}") from err
+
+
+def _interface(message: wire.Message) -> int | None:
+    text = message.get(wire.KEY_INTERFACE)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= 10):  # noqa: PLR2004 (digits of 32 bits)
+        raise ValueError(f"interface is no index: {text[:16]!r}")
+    return int(text)
 
 
 def address_of(message: wire.Message, key: str) -> IPAddress:

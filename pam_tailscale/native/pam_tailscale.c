@@ -275,6 +275,15 @@ add_earlier_methods(const struct login *login, struct agent_request *request)
 		agent_request_add(request, TSW_KEY_EARLIER, earlier);
 }
 
+static void
+add_interface(const struct login *login, struct agent_request *request)
+{
+	char index[sizeof("4294967295")];
+
+	snprintf(index, sizeof(index), "%u", sockets_interface(&login->connection));
+	agent_request_add(request, TSW_KEY_INTERFACE, index);
+}
+
 static int
 ask(const struct login *login)
 {
@@ -285,6 +294,7 @@ ask(const struct login *login)
 
 	decide_request(&request, login->user, &login->connection, login->method, phase_of(login->stage),
 	    login->observe ? TSW_MODE_OBSERVE : TSW_MODE_ENFORCE);
+	add_interface(login, &request);
 	add_earlier_methods(login, &request);
 	r = agent_ask(&login->options.agent, &request, keep_note, &notes, &verdict);
 	if (r < 0)

@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <linux/in6.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -119,6 +120,61 @@ sockets_set_nodelay(const struct connection *connection)
 		if (read_connection(fd, &found) == FOUND_OURS && same_connection(&found, connection))
 			(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	closedir(folder);
+}
+
+/* The kernel keeps the interface the handshake came by; asking for it must not change the socket for sshd. */
+static unsigned int
+interface_of(int fd)
+{
+	char buffer[256];
+	struct cmsghdr *header;
+	struct in_pktinfo v4;
+	struct in6_pktinfo v6;
+	struct msghdr message = { .msg_control = buffer };
+	socklen_t size = sizeof(buffer);
+	bool is_v6 = socket_number(fd, SO_DOMAIN) == AF_INET6;
+	int level = is_v6 ? IPPROTO_IPV6 : IPPROTO_IP, wanted = is_v6 ? IPV6_RECVPKTINFO : IP_PKTINFO;
+	int before = 0, on = 1, r;
+	socklen_t before_size = sizeof(before);
+
+	if (getsockopt(fd, level, wanted, &before, &before_size) != 0 ||
+	    setsockopt(fd, level, wanted, &on, sizeof(on)) != 0)
+		return 0;
+	r = getsockopt(fd, level, is_v6 ? IPV6_2292PKTOPTIONS : IP_PKTOPTIONS, buffer, &size);
+	(void)setsockopt(fd, level, wanted, &before, sizeof(before));
+	if (r != 0)
+		return 0;
+	message.msg_controllen = size;
+	for (header = CMSG_FIRSTHDR(&message); header != NULL; header = CMSG_NXTHDR(&message, header)) {
+		if (header->cmsg_level == IPPROTO_IP && header->cmsg_type == IP_PKTINFO &&
+		    header->cmsg_len >= CMSG_LEN(sizeof(v4))) {
+			memcpy(&v4, CMSG_DATA(header), sizeof(v4));
+			return v4.ipi_ifindex > 0 ? (unsigned int)v4.ipi_ifindex : 0;
+		}
+		if (header->cmsg_level == IPPROTO_IPV6 && header->cmsg_type == IPV6_PKTINFO &&
+		    header->cmsg_len >= CMSG_LEN(sizeof(v6))) {
+			memcpy(&v6, CMSG_DATA(header), sizeof(v6));
+			return v6.ipi6_ifindex;
+		}
+	}
+	return 0;
+}
+
+unsigned int
+sockets_interface(const struct connection *connection)
+{
+	DIR *folder = opendir("/proc/self/fd");
+	struct connection found;
+	unsigned int interface = 0;
+	int fd;
+
+	if (folder == NULL)
+		return 0;
+	while (interface == 0 && (fd = next_descriptor(folder)) >= 0)
+		if (read_connection(fd, &found) == FOUND_OURS && same_connection(&found, connection))
+			interface = interface_of(fd);
+	closedir(folder);
+	return interface;
 }
 
 /* pidfd_getfd() gives us the very socket, so that no table has to be searched and no number can be reused meanwhile. */

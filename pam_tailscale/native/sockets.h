@@ -21,6 +21,12 @@ enum found sockets_look(const struct networks *networks);
 /* The one connection inside the networks that the process `pid` holds. -ENOENT when it has none, -ENOTUNIQ for several. */
 int sockets_of_process(pid_t pid, const struct networks *networks, struct connection *ret);
 
+/*
+ * Index of the interface by which that connection of this process came in, 0 when it cannot be said. A route back through
+ * the tailnet does not prove it: a host may answer by the interface a packet came from.
+ */
+unsigned int sockets_interface(const struct connection *connection);
+
 /* Turns Nagle's algorithm off on this process's socket of that connection. Nothing depends on it, so it cannot fail. */
 void sockets_set_nodelay(const struct connection *connection);
 

@@ -16,6 +16,8 @@
  * REQUEST. TSW_KEY_REQUEST says what is asked:
  *   TSW_REQUEST_DECIDE   may this connection go on? With TSW_KEY_USER, the connection (four keys, as numeric addresses and
  *                        decimal ports), TSW_KEY_METHOD, TSW_KEY_PHASE, TSW_KEY_MODE. Only root and the key helper may ask.
+ *                        TSW_KEY_INTERFACE is the index of the network interface the connection came in by, 0 where that
+ *                        cannot be said, which refuses; only the key helper, which has no socket, leaves it out.
  *                        In the account phase TSW_KEY_EARLIER names the methods, separated by commas, that sshd has counted
  *                        before the last one (AuthenticationMethods with several), and is left out where there are none.
  *   TSW_REQUEST_STATUS, TSW_REQUEST_WHOIS, TSW_REQUEST_EXPLAIN   the command line; see pam_tailscale/agent/handlers.py.
@@ -54,6 +56,7 @@
 #define TSW_KEY_METHOD "method"
 #define TSW_KEY_PHASE "phase"
 #define TSW_KEY_MODE "mode"
+#define TSW_KEY_INTERFACE "interface"
 #define TSW_KEY_EARLIER "earlier"
 #define TSW_KEY_AS_OF "as_of"
 #define TSW_KEY_ANSWER "answer"

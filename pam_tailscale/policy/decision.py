@@ -187,6 +187,12 @@ def _addresses(request: Request, facts: Facts) -> Problem | None:
             Reason.ROUTE_NOT_TAILNET,
             f"the way back to {connection.client} leaves by another interface than tailscaled's: see 'ip route get'",
         )
+    # A host that answers by the interface a packet came in by, with a mark on it, has a way back we cannot ask for.
+    if request.interface is not None and request.interface != facts.knowledge.interface:
+        return Problem(
+            Reason.ARRIVED_ELSEWHERE,
+            "the connection did not come in by tailscaled's interface: does somebody else use the tailnet's range?",
+        )
     return None
 
 

@@ -12,7 +12,7 @@ from tests.integration.paramiko import paramiko
 from tests.support.client import Client
 from tests.support.host import ROOT_PASSWORD, Host
 from tests.support.impostor import impostor as listening_impostor
-from tests.support.scene import TAILSCALED_SOCKET, Scene, tailnet_address
+from tests.support.scene import FAMILIES, LAN, LAN_DEVICE, TAILSCALED_SOCKET, Family, Scene, tailnet_address
 
 OTHER_CONTROL_PLANE = "https://control.attacker.example"
 SECRET = "correct-horse-battery-staple"
@@ -175,3 +175,54 @@ def impostor(scene: Scene) -> Iterator[None]:
     finally:
         away.replace(place)
         scene.wait_until_ready()
+
+
+@contextmanager
+def answers_by_where_it_was_asked(scene: Scene) -> Iterator[None]:
+    """A host with several uplinks that answers a connection by the interface it came in by, as with CONNMARK.
+
+    The device on its LAN sends what it says to the host's tailnet addresses over the LAN, and the tailnet's own way back
+    to it leads nowhere.
+    """
+    undo: list[tuple[Any, list[str]]] = []
+    try:
+        for family in FAMILIES:
+            for tool, do, back in _over_the_lan(scene, family):
+                tool(do)
+                undo.append((tool, back))
+        yield
+    finally:
+        for tool, command in reversed(undo):
+            tool(command)
+
+
+def _over_the_lan(scene: Scene, family: Family) -> list[tuple[Any, list[str], list[str]]]:
+    """Who runs which command, and which one takes it back."""
+    server, device = scene.host.box.host_tool, scene.client.box.host_tool
+    ip, tables, bits = (["ip", "-4"], "iptables", 32) if family == 4 else (["ip", "-6"], "ip6tables", 128)
+    alice = scene.nodes.alice.addresses[0 if family == 4 else 1]
+    route = [f"{tailnet_address(1, family)}/{bits}", "via", LAN[family], "dev", "lan0", "src", alice]
+    answer = ["default", "via", LAN_DEVICE[family], "dev", "lan0", "table", "107"]
+    marked = ["fwmark", "7", "lookup", "107", "pref", "10"]
+    nowhere = [alice, "dev", "tailscale0"]
+    mangle = [tables, "-t", "mangle"]
+    rules = (
+        ["PREROUTING", "-i", "lan0", "-j", "CONNMARK", "--set-mark", "7"],
+        ["OUTPUT", "-j", "CONNMARK", "--restore-mark"],
+    )
+    return [
+        (device, [*ip, "route", "add", *route], [*ip, "route", "del", *route]),
+        (
+            server,
+            [*ip, "neigh", "replace", *nowhere, "lladdr", "02:00:00:00:00:99"],
+            [*ip, "neigh", "del", *nowhere],
+        ),
+        *((server, [*mangle, "-A", *rule], [*mangle, "-D", *rule]) for rule in rules),
+        (server, [*ip, "rule", "add", *marked], [*ip, "rule", "del", *marked]),
+        (server, [*ip, "route", "add", *answer], [*ip, "route", "del", *answer]),
+    ]
+
+
+def comes_over_the_lan_as_alice(scene: Scene, family: Family) -> bool:
+    """The device on the LAN, with alice's tailnet address as its own."""
+    return scene.login("alice", None, family=family).returncode == 0

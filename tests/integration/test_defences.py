@@ -13,7 +13,7 @@ from tests.integration import attacks
 from tests.integration.expect import let_in, refused
 from tests.support.client import Client
 from tests.support.fake_agent import FakeAgent, verdict
-from tests.support.scene import Scene, tailnet_address
+from tests.support.scene import FAMILIES, Scene, tailnet_address
 from tests.support.waiting import wait_until
 
 _OUR_LINE = "pam_tailscale.so mode=enforce addresses=100.64.0.0/10,fd7a:115c:a1e0::/48"
@@ -123,6 +123,14 @@ def test_3_without_it_any_address_of_the_host_is_a_peer(scene: Scene) -> None:
                 assert attacks.host_itself_gets_in(scene, source=address)
     finally:
         scene.host.box.host_tool(["ip", "address", "del", f"{address}/32", "dev", "lo"])
+
+
+def test_3_without_the_look_at_where_it_came_in_the_lan_is_any_peer(scene: Scene) -> None:
+    """Kernel and whois know nothing of the cable: the way back they tell is the tailnet's."""
+    with attacks.answers_by_where_it_was_asked(scene):
+        assert not any(attacks.comes_over_the_lan_as_alice(scene, family) for family in FAMILIES)
+        with agent_without(scene, "handlers._interface = lambda message: None"):
+            assert all(attacks.comes_over_the_lan_as_alice(scene, family) for family in FAMILIES)
 
 
 def test_4_the_drop_in_without_its_pam_half_opens_the_door(scene: Scene) -> None:

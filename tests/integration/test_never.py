@@ -153,6 +153,14 @@ def test_the_way_back_must_be_the_tailnets(scene: Scene) -> None:
         let_in(scene.login("alice", scene.nodes.bob))
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_peers_address_on_the_lan_is_not_the_peer(scene: Scene, family: Family) -> None:
+    """Also where the host answers by the interface it was asked by, so that the answer does get there."""
+    with attacks.answers_by_where_it_was_asked(scene):
+        assert scene.reason(lambda: refused(scene.login("alice", family=family))) == "arrived_elsewhere"
+    let_in(scene.login("alice", family=family))
+
+
 def test_another_programs_address_in_the_range_is_not_ours(scene: Scene) -> None:
     """An address in the tailnet's range that this tailscaled did not give, as with two of them on one host."""
     second = "100.64.77.1"

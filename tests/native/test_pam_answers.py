@@ -51,6 +51,7 @@ def test_request_carries_the_whole_connection(stack: MakeStack) -> None:
         "method": "none",
         "phase": "auth",
         "mode": "enforce",
+        "interface": "0",
     }
 
 

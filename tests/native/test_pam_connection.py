@@ -232,6 +232,25 @@ def test_nagle_is_turned_off_over_a_dual_stack_socket(stack: MakeStack, dual_sta
     assert nodelay_of(dual_stack)
 
 
+@pytest.mark.parametrize("step", ["auth", "account", "open"])
+def test_agent_learns_which_interface_it_came_in_by(stack: MakeStack, tcp: Tcp, step: str) -> None:
+    """Nobody can be answered over the tailnet who came in by the LAN; and the socket is afterwards as it was."""
+    level, option = (
+        (socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO) if tcp[1].family == socket.AF_INET6 else (socket.IPPROTO_IP, 8)
+    )
+    with scripted_agent(say(ALLOW)) as agent:
+        stack(agent, LOOPBACK).run(step, login=login_over(tcp))
+    assert agent.asked[0].pairs["interface"] == str(socket.if_nametoindex("lo"))
+    assert tcp[1].getsockopt(level, option) == 0
+
+
+def test_interface_of_a_dual_stack_socket(stack: MakeStack, dual_stack: Tcp) -> None:
+    """IPv4 over an IPv6 socket came in by an interface too."""
+    with scripted_agent(say(ALLOW)) as agent:
+        stack(agent, LOOPBACK).run("auth", login=login_over(dual_stack))
+    assert agent.asked[0].pairs["interface"] == str(socket.if_nametoindex("lo"))
+
+
 @pytest.mark.parametrize("arguments", [[], [LOOPBACK, "mode=observe"]], ids=["not ours", "observe"])
 def test_socket_is_left_alone_otherwise(stack: MakeStack, tcp: Tcp, arguments: list[str]) -> None:
     """Neither a LAN login nor one that is only watched is changed."""

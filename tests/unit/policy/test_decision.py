@@ -151,6 +151,8 @@ BAD: list[tuple[float, str, Change, Reason]] = [
     (16, "local route", found(route=RouteBack(local=True, interface=INTERFACE)), Reason.CLIENT_IS_LOCAL),
     (17, "another interface", found(route=RouteBack(local=False, interface=2)), Reason.ROUTE_NOT_TAILNET),
     (17, "no interface", known(interface=None), Reason.ROUTE_NOT_TAILNET),
+    (17, "came in elsewhere", asked(interface=2), Reason.ARRIVED_ELSEWHERE),
+    (17, "came in by an interface nobody knows", asked(interface=0), Reason.ARRIVED_ELSEWHERE),
     (18, "whois fails", found(peer=problem(Reason.TAILSCALED_UNREACHABLE)), Reason.TAILSCALED_UNREACHABLE),
     (18, "state changes", found(peer=problem(Reason.STATE_CHANGED)), Reason.STATE_CHANGED),
     (18, "nobody", found(peer=None), Reason.PEER_UNKNOWN),
