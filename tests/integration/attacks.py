@@ -181,8 +181,8 @@ def impostor(scene: Scene) -> Iterator[None]:
 def answers_by_where_it_was_asked(scene: Scene) -> Iterator[None]:
     """A host with several uplinks that answers a connection by the interface it came in by, as with CONNMARK.
 
-    The device on its LAN sends what it says to the host's tailnet addresses over the LAN, and the tailnet's own way back
-    to it leads nowhere.
+    The device on its LAN sends what it says to the host's tailnet addresses over the LAN, and the tailnet's own way
+    back to it leads nowhere.
     """
     undo: list[tuple[Any, list[str]]] = []
     try:
