@@ -64,9 +64,15 @@ def status(agent: AgentState, snapshot: Snapshot, pin: Pin | Problem) -> dict[st
         ],
         "pin": _pin(pin),
         "problems": _problems(agent, snapshot, pin),
-        "warnings": list(known.warnings),
+        "warnings": _warnings(agent, known),
         "ready": not _problems(agent, snapshot, pin),
     }
+
+
+def _warnings(agent: AgentState, known: Knowledge) -> list[str]:
+    """What is not in order although logins are decided."""
+    damaged = f"the configuration was not taken, the one before is in force: {agent.config_error}"
+    return [*([damaged] if agent.config_error else []), *known.warnings]
 
 
 def _pin(pin: Pin | Problem) -> dict[str, str] | None:
@@ -78,8 +84,6 @@ def _pin(pin: Pin | Problem) -> dict[str, str] | None:
 def _problems(agent: AgentState, snapshot: Snapshot, pin: Pin | Problem) -> list[str]:
     known = snapshot.knowledge
     found = []
-    if agent.config_error:
-        found.append(f"the configuration was not taken, the one before is in force: {agent.config_error}")
     if known.problem is not None:
         found.append(known.problem.detail)
     elif known.backend_state != RUNNING:

@@ -206,8 +206,9 @@ def test_a_damaged_configuration_leaves_the_one_before_in_force(scene: Scene) ->
     scene.host.configure('mode = "enforce"\nmod = "observe"\n')
     agent.send_signal(signal.SIGHUP)
     try:
-        problems = wait_until(lambda: scene.status()["problems"], 10, "the agent has looked at the file")
-        assert "line 2" in problems[0]
+        warnings = wait_until(lambda: scene.status()["warnings"], 10, "the agent has looked at the file")
+        assert "line 2" in warnings[0]
+        assert scene.status()["ready"]
         let_in(scene.login("alice"))
     finally:
         scene.host.configure("")

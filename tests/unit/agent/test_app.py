@@ -252,7 +252,7 @@ def test_a_damaged_configuration_leaves_the_one_before_in_force(agent: Running) 
         agent.config.write_bytes(f"allow_root = true\n{text}".encode("utf-8", "surrogateescape"))
         agent.signal(signal.SIGHUP)
         agent.heard("READY=1")
-        (problem,) = agent.status()["problems"]
+        (problem,) = agent.status()["warnings"]
         assert "the one before is in force" in problem
         assert str(agent.config) in problem
         assert agent.decide()["verdict"] == "deny"
@@ -260,7 +260,7 @@ def test_a_damaged_configuration_leaves_the_one_before_in_force(agent: Running) 
     agent.configure("allow_root = true")
     agent.signal(signal.SIGHUP)
     agent.until("allow")
-    assert agent.status()["problems"] == []
+    assert agent.status()["warnings"] == []
 
 
 @pytest.mark.usefixtures("server")

@@ -62,7 +62,6 @@ def test_status_of_a_host_in_order() -> None:
 
 
 WRONG: dict[str, tuple[AgentState, Knowledge, Pin | Problem, str]] = {
-    "configuration": (dataclasses.replace(AGENT, config_error="line 3"), knowledge(), PIN, "line 3"),
     "starting": (AGENT, STARTING, PIN, "has not heard from tailscaled"),
     "stopped": (AGENT, knowledge(backend_state="Stopped"), PIN, "run 'tailscale up'"),
     "not pinned": (AGENT, knowledge(), Problem(Reason.NOT_PINNED, "run pin"), "run pin"),
@@ -80,6 +79,15 @@ def test_each_thing_wrong_is_said(agent: AgentState, known: Knowledge, pin: Pin 
     assert len([one for one in document["problems"] if text in one]) == 1
     assert not document["ready"]
     json.dumps(document, allow_nan=False)
+
+
+def test_a_damaged_configuration_is_a_warning() -> None:
+    """The one before is in force, so logins are decided: to say that all are refused would be wrong."""
+    damaged = dataclasses.replace(AGENT, config_error="agent.toml: line 3")
+    document = report.status(damaged, snapshot(knowledge(warnings=("careful",))), PIN)
+    assert (document["problems"], document["ready"]) == ([], True)
+    assert "agent.toml: line 3" in document["warnings"][0]
+    assert document["warnings"][1:] == ["careful"]
 
 
 def test_an_operator_who_may_be_root_is_no_problem() -> None:
