@@ -45,7 +45,7 @@ class AgentState:
 
 def status(agent: AgentState, snapshot: Snapshot, pin: Pin | Problem) -> dict[str, Any]:
     """How things stand, what is wrong, and what to do about it."""
-    known = snapshot.knowledge
+    known, problems = snapshot.knowledge, _problems(agent, snapshot, pin)
     return {
         "agent": {"version": agent.version, "mode": agent.mode.value, "uptime_s": round(agent.uptime)},
         "tailscaled": {
@@ -63,9 +63,9 @@ def status(agent: AgentState, snapshot: Snapshot, pin: Pin | Problem) -> dict[st
             for policy in known.policies
         ],
         "pin": _pin(pin),
-        "problems": _problems(agent, snapshot, pin),
+        "problems": problems,
         "warnings": _warnings(agent, known),
-        "ready": not _problems(agent, snapshot, pin),
+        "ready": not problems,
     }
 
 

@@ -107,19 +107,30 @@ same_connection(const struct connection *one, const struct connection *other)
 	return same_endpoint(&one->client, &other->client) && same_endpoint(&one->server, &other->server);
 }
 
-void
-sockets_set_nodelay(const struct connection *connection)
+/* This process's descriptor of that connection, -1 when it has none. Several of them are one and the same socket. */
+static int
+descriptor_of(const struct connection *connection)
 {
 	DIR *folder = opendir("/proc/self/fd");
 	struct connection found;
-	int fd, on = 1;
+	int fd;
 
 	if (folder == NULL)
-		return;
+		return -1;
 	while ((fd = next_descriptor(folder)) >= 0)
 		if (read_connection(fd, &found) == FOUND_OURS && same_connection(&found, connection))
-			(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+			break;
 	closedir(folder);
+	return fd;
+}
+
+void
+sockets_set_nodelay(const struct connection *connection)
+{
+	int fd = descriptor_of(connection), on = 1;
+
+	if (fd >= 0)
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
 
 /* The kernel keeps the interface the handshake came by; asking for it must not change the socket for sshd. */
@@ -163,18 +174,9 @@ interface_of(int fd)
 unsigned int
 sockets_interface(const struct connection *connection)
 {
-	DIR *folder = opendir("/proc/self/fd");
-	struct connection found;
-	unsigned int interface = 0;
-	int fd;
+	int fd = descriptor_of(connection);
 
-	if (folder == NULL)
-		return 0;
-	while (interface == 0 && (fd = next_descriptor(folder)) >= 0)
-		if (read_connection(fd, &found) == FOUND_OURS && same_connection(&found, connection))
-			interface = interface_of(fd);
-	closedir(folder);
-	return interface;
+	return fd < 0 ? 0 : interface_of(fd);
 }
 
 /* pidfd_getfd() gives us the very socket, so that no table has to be searched and no number can be reused meanwhile. */
