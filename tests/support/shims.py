@@ -10,6 +10,9 @@ from tests.support.roots import CACHE, PROJECT, Suite, debian_root
 from tests.support.sandbox import Sandbox
 
 NATIVE = PROJECT / "pam_tailscale/native"
+_INSIDE = "/opt/pam-tailscale"
+_HEADERS = f"{_INSIDE}/build/libpam-dev/usr"
+"""Where tests/lab/prepare unpacks libpam's headers for a machine that has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,7 @@ def build_shims(suite: Suite) -> Shims:
 
 
 def build_shims_on(root: Path) -> Shims:
-    """As `build_shims`, for any root that has a compiler and libpam's headers."""
+    """As `build_shims`, for any root that has a compiler."""
     directory = CACHE / f"shims-{_digest(root)}"
     if not directory.exists():
         _build(root, directory)
@@ -45,7 +48,10 @@ def _build(root: Path, directory: Path) -> None:
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as temporary, Sandbox(root, hostname="builder") as box:
         # The source is read-only inside; whatever make writes goes to OUT.
-        box.run(["make", "-s", "-C", "/opt/pam-tailscale/pam_tailscale/native", "OUT=/run/out"], timeout=300)
+        unpacked = not box.exists("/usr/include/security/pam_modules.h")
+        multiarch = box.run(["gcc", "-print-multiarch"]).stdout.strip()
+        env = {"CPATH": f"{_HEADERS}/include", "LIBRARY_PATH": f"{_HEADERS}/lib/{multiarch}"} if unpacked else {}
+        box.run(["make", "-s", "-C", f"{_INSIDE}/pam_tailscale/native", "OUT=/run/out"], env=env, timeout=300)
         staged = Path(temporary, "staged")
         staged.mkdir()
         for name in ("pam_tailscale.so", "authorized-keys"):
