@@ -19,6 +19,7 @@ test: lint ## everything, on real sshd and a real tailnet: half an hour, an hour
 	tests/lab/build-binaries $(PAM_TAILSCALE_CACHE)
 	tests/lab/build-root $(PAM_TAILSCALE_CACHE) bookworm
 	tests/lab/build-root $(PAM_TAILSCALE_CACHE) trixie
+	tests/lab/build-provider $(PAM_TAILSCALE_CACHE)
 	tests/lab/reachable $(PYTHON) -m pytest -n 2 --dist loadgroup tests
 
 bench: ## measure; prints a table and writes build/bench.json
