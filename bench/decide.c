@@ -76,7 +76,7 @@ ask(const struct login *login, int port, int phase, struct sample *ret)
 	agent_request_add(&request, TSW_KEY_METHOD, METHODS[phase]);
 	agent_request_add(&request, TSW_KEY_PHASE, PHASES[phase]);
 	agent_request_add(&request, TSW_KEY_MODE, TSW_MODE_ENFORCE);
-	r = agent_ask(&login->place, &request, NULL, NULL, &verdict);
+	r = agent_ask(&login->place, &request, NULL, &verdict);
 	ret->took = (now() - ret->began) * 1e6;
 	if (r != 0 || !verdict.allow) {
 		fprintf(stderr, "not allowed: %s %s (id %s)\n", r == 0 ? verdict.text : strerror(-r), PHASES[phase],

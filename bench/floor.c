@@ -15,7 +15,7 @@ permit(pam_handle_t *pamh)
 	struct connection connection;
 
 	if (text != NULL && endpoints_parse(text, &connection.client, &connection.server))
-		sockets_set_nodelay(&connection);
+		sockets_set_nodelay(sockets_find(&connection));
 	return PAM_SUCCESS;
 }
 

@@ -10,8 +10,11 @@ from pam_tailscale.errors import WireError
 VERSION = 1
 MESSAGE_MAX = 8192
 TIMEOUT_MS = 10000
+WAIT_MS = 30000
 USER_MAX = 255
 TEXT_MAX = 1024
+PROMPT_MAX = 6144
+PROMPTS_MAX = 64
 
 TEXT_TRY_AGAIN = "tailscale: this host cannot ask the tailnet's policy at the moment, try again later"
 """What a person reads when it is not the policy that refuses."""
@@ -29,6 +32,7 @@ KEY_MODE = "mode"
 KEY_INTERFACE = "interface"
 KEY_EARLIER = "earlier"
 KEY_AS_OF = "as_of"
+KEY_PERSON = "person"
 KEY_ANSWER = "answer"
 KEY_TEXT = "text"
 KEY_VERDICT = "verdict"
@@ -38,12 +42,17 @@ REQUEST_DECIDE = "decide"
 REQUEST_STATUS = "status"
 REQUEST_WHOIS = "whois"
 REQUEST_EXPLAIN = "explain"
+REQUEST_CHECKS = "checks"
+REQUEST_FORGET = "forget"
+REQUEST_CONTINUE = "continue"
 
 ANSWER_INFO = "info"
+ANSWER_PROMPT = "prompt"
 ANSWER_VERDICT = "verdict"
 
 VERDICT_ALLOW = "allow"
 VERDICT_DENY = "deny"
+VERDICT_CHECK = "check"
 
 Message = dict[str, str]
 

@@ -20,6 +20,17 @@ struct answer {
 	size_t length;
 };
 
+/* One request that is under way. */
+struct exchange {
+	int fd;
+	int watched_fd; /* -1: the agent alone is waited for */
+	int64_t deadline;
+	int prompts;
+	const struct agent_listener *listener;
+};
+
+static const struct agent_listener NOBODY = { .person_fd = -1 };
+
 void
 agent_request_begin(struct agent_request *request)
 {
@@ -138,24 +149,33 @@ send_request(int fd, const struct agent_request *request, int64_t deadline)
 	return r;
 }
 
+/*
+ * poll() passes over a descriptor of -1 and tells of hang-ups and errors unasked. A client that has closed only its own
+ * direction has gone as well: sshd ends a connection whose input has ended.
+ */
 static int
-wait_readable(int fd, int64_t deadline)
+wait_readable(const struct exchange *exchange)
 {
-	struct pollfd wanted = { .fd = fd, .events = POLLIN };
+	struct pollfd wanted[] = {
+		{ .fd = exchange->fd, .events = POLLIN },
+		{ .fd = exchange->watched_fd, .events = POLLRDHUP },
+	};
 	int64_t left;
 	int r;
 
 	do {
-		left = deadline - monotonic_ms();
+		left = exchange->deadline - monotonic_ms();
 		if (left <= 0)
 			return -ETIMEDOUT;
-		r = poll(&wanted, 1, (int)left);
+		r = poll(wanted, 2, (int)left);
 	} while (r == 0 || (r < 0 && errno == EINTR));
-	return r < 0 ? -errno : 0;
+	if (r < 0)
+		return -errno;
+	return wanted[1].revents == 0 ? 0 : -ECANCELED;
 }
 
 static int
-receive(int fd, struct answer *ret, int64_t deadline)
+receive(const struct exchange *exchange, struct answer *ret)
 {
 	struct iovec part = { .iov_base = ret->bytes, .iov_len = sizeof(ret->bytes) };
 	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
@@ -163,10 +183,10 @@ receive(int fd, struct answer *ret, int64_t deadline)
 	int r;
 
 	do {
-		r = wait_readable(fd, deadline);
+		r = wait_readable(exchange);
 		if (r < 0)
 			return r;
-		length = recvmsg(fd, &message, MSG_DONTWAIT);
+		length = recvmsg(exchange->fd, &message, MSG_DONTWAIT);
 		r = length < 0 ? -errno : 0;
 	} while (r == -EINTR || r == -EAGAIN);
 	if (r < 0)
@@ -247,6 +267,8 @@ take_verdict(const struct answer *answer, struct agent_verdict *ret)
 		return -EBADMSG;
 	if (strcmp(verdict, TSW_VERDICT_ALLOW) == 0)
 		ret->allow = true;
+	else if (strcmp(verdict, TSW_VERDICT_CHECK) == 0)
+		ret->check = true;
 	else if (strcmp(verdict, TSW_VERDICT_DENY) != 0)
 		return -EBADMSG;
 	copy_bounded(ret->id, sizeof(ret->id), value_of(answer, TSW_KEY_ID));
@@ -254,16 +276,52 @@ take_verdict(const struct answer *answer, struct agent_verdict *ret)
 	return 0;
 }
 
+static int
+take_info(const struct exchange *exchange, const char *text)
+{
+	if (exchange->listener->info != NULL)
+		exchange->listener->info(text, exchange->listener->context);
+	return 0;
+}
+
+/* Nobody is waited for while the person has the word; after that the agent has a new stretch of time. */
+static int
+take_prompt(struct exchange *exchange, const char *text)
+{
+	const struct agent_listener *listener = exchange->listener;
+	struct agent_request request;
+
+	if (listener->prompt == NULL || ++exchange->prompts > TSW_PROMPTS_MAX)
+		return -EBADMSG;
+	if (!listener->prompt(text, listener->context))
+		return -ECANCELED;
+	exchange->watched_fd = listener->person_fd;
+	exchange->deadline = monotonic_ms() + TSW_WAIT_MS;
+	agent_request_begin(&request);
+	agent_request_add(&request, TSW_KEY_REQUEST, TSW_REQUEST_CONTINUE);
+	return send_request(exchange->fd, &request, exchange->deadline);
+}
+
+static int
+take_text(struct exchange *exchange, const char *kind, const char *text)
+{
+	if (text != NULL && strcmp(kind, TSW_ANSWER_INFO) == 0)
+		return take_info(exchange, text);
+	if (text != NULL && strcmp(kind, TSW_ANSWER_PROMPT) == 0)
+		return take_prompt(exchange, text);
+	return -EBADMSG;
+}
+
 /* Receives until the first verdict; whatever the agent sends after it is never read. */
 static int
-await_verdict(int fd, int64_t deadline, agent_info_fn *info, void *context, struct agent_verdict *ret)
+await_verdict(struct exchange *exchange, struct agent_verdict *ret)
 {
 	struct answer answer;
-	const char *kind, *text;
+	const char *kind;
 	int r;
 
-	for (;;) {
-		r = receive(fd, &answer, deadline);
+	do {
+		r = receive(exchange, &answer);
 		if (r < 0)
 			return r;
 		kind = answer_is_valid(&answer) ? value_of(&answer, TSW_KEY_ANSWER) : NULL;
@@ -271,34 +329,32 @@ await_verdict(int fd, int64_t deadline, agent_info_fn *info, void *context, stru
 			return -EBADMSG;
 		if (strcmp(kind, TSW_ANSWER_VERDICT) == 0)
 			return take_verdict(&answer, ret);
-		text = value_of(&answer, TSW_KEY_TEXT);
-		if (strcmp(kind, TSW_ANSWER_INFO) != 0 || text == NULL)
-			return -EBADMSG;
-		if (info != NULL)
-			info(text, context);
-	}
+		r = take_text(exchange, kind, value_of(&answer, TSW_KEY_TEXT));
+	} while (r == 0);
+	return r;
 }
 
 int
-agent_ask(const struct agent_place *place, const struct agent_request *request, agent_info_fn *info, void *context,
-    struct agent_verdict *ret_verdict)
+agent_ask(const struct agent_place *place, const struct agent_request *request,
+    const struct agent_listener *listener, struct agent_verdict *ret_verdict)
 {
-	int64_t deadline = monotonic_ms() + place->timeout_ms;
-	int fd, r;
+	struct exchange exchange = { .watched_fd = -1, .listener = listener == NULL ? &NOBODY : listener };
+	int r;
 
 	memset(ret_verdict, 0, sizeof(*ret_verdict));
+	exchange.deadline = monotonic_ms() + place->timeout_ms;
 	if (request->overflow)
 		return -EMSGSIZE;
-	fd = socket_above_stdio();
-	if (fd < 0)
-		return fd;
-	r = connect_to(fd, place->socket, deadline);
+	exchange.fd = socket_above_stdio();
+	if (exchange.fd < 0)
+		return exchange.fd;
+	r = connect_to(exchange.fd, place->socket, exchange.deadline);
 	if (r == 0)
-		r = check_peer(fd, place->uid);
+		r = check_peer(exchange.fd, place->uid);
 	if (r == 0)
-		r = send_request(fd, request, deadline);
+		r = send_request(exchange.fd, request, exchange.deadline);
 	if (r == 0)
-		r = await_verdict(fd, deadline, info, context, ret_verdict);
-	close(fd);
+		r = await_verdict(&exchange, ret_verdict);
+	close(exchange.fd);
 	return r;
 }

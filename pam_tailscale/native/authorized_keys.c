@@ -155,7 +155,7 @@ decide(const struct options *options, const struct connection *connection, const
 		return;
 	}
 	decide_request(&request, offer->user, connection, TSW_METHOD_PUBLICKEY, TSW_PHASE_AUTH, TSW_MODE_ENFORCE);
-	r = agent_ask(&options->agent, &request, NULL, NULL, &verdict);
+	r = agent_ask(&options->agent, &request, NULL, &verdict);
 	if (r < 0)
 		log_denial(offer,
 		    r == -EBADMSG || r == -EMSGSIZE ? "agent_answer_damaged" : "agent_unreachable", strerror(-r));

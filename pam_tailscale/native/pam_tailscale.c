@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
 
@@ -19,78 +18,12 @@
 
 #include "agent_client.h"
 #include "connection.h"
+#include "log.h"
+#include "login.h"
+#include "methods.h"
 #include "options.h"
+#include "person.h"
 #include "sockets.h"
-#include "text.h"
-
-#define NOTES_MAX 4
-#define EARLIER_SIZE 256
-#define ADDRESS_LOG_SIZE (INET6_ADDRSTRLEN + PORT_TEXT_SIZE + 4)
-
-enum stage { STAGE_AUTH, STAGE_SETCRED, STAGE_ACCOUNT, STAGE_OPEN, STAGE_CLOSE };
-
-struct login {
-	pam_handle_t *pamh;
-	enum stage stage;
-	bool silent;
-	bool observe;
-	bool debug;
-	const char *bad_argument;
-	const char *method;
-	const char *user;
-	int64_t started_ms;
-	struct options options;
-	struct connection connection;
-	bool has_connection;
-};
-
-/* The lines of the agent for the person, kept until the verdict is known. */
-struct notes {
-	char text[NOTES_MAX][TSW_TEXT_MAX + 1];
-	size_t count;
-};
-
-static void
-parse_arguments(struct login *login, int argc, const char **argv)
-{
-	const char *mode;
-	int i;
-
-	options_begin(&login->options);
-	for (i = 0; i < argc; i++) {
-		mode = option_value(argv[i], "mode");
-		if (mode != NULL && strcmp(mode, TSW_MODE_ENFORCE) == 0)
-			login->observe = false;
-		else if (mode != NULL && strcmp(mode, TSW_MODE_OBSERVE) == 0)
-			login->observe = true;
-		else if (strcmp(argv[i], "debug") == 0)
-			login->debug = true;
-		else if (mode != NULL || !options_take(&login->options, argv[i]))
-			login->bad_argument = argv[i];
-	}
-	/* A line that cannot be read whole is not taken as the administrator's word for "only watch". */
-	if (login->bad_argument != NULL)
-		login->observe = false;
-	options_finish(&login->options, login->bad_argument != NULL);
-}
-
-/*
- * sshd runs keyboard-interactive in a child whose environment it has emptied, and `none` in its own (auth-pam.c,
- * sshpam_thread): the one difference a module can see before it has asked anything.
- */
-static const char *
-method_of(enum stage stage)
-{
-	if (stage != STAGE_AUTH)
-		return TSW_METHOD_UNKNOWN;
-	return getenv("PATH") == NULL ? TSW_METHOD_KEYBOARD : TSW_METHOD_NONE;
-}
-
-static bool
-at_keyboard(const struct login *login)
-{
-	return strcmp(login->method, TSW_METHOD_KEYBOARD) == 0;
-}
 
 /*
  * sshd puts SSH_CONNECTION, client first, into the PAM environment; PAM_RHOST may be a name. Without it, or with one that
@@ -112,113 +45,25 @@ find_connection(struct login *login)
 	return sockets_look(networks) == FOUND_NOTHING ? FOUND_NOTHING : FOUND_UNREADABLE;
 }
 
-static void
-format_address(const struct login *login, char out[ADDRESS_LOG_SIZE])
-{
-	char address[INET6_ADDRSTRLEN], port[PORT_TEXT_SIZE];
-
-	if (!login->has_connection) {
-		snprintf(out, ADDRESS_LOG_SIZE, "unknown");
-		return;
-	}
-	endpoint_format(&login->connection.client, address, port);
-	snprintf(out, ADDRESS_LOG_SIZE, strchr(address, ':') == NULL ? "%s:%s" : "[%s]:%s", address, port);
-}
-
-/* One line in the form of the agent's own, for what the agent cannot log. `detail` is for the administrator. */
-static void
-log_denial(const struct login *login, int priority, const char *reason, const char *detail)
-{
-	char user[TEXT_LOG_SIZE], quoted[TEXT_LOG_SIZE], address[ADDRESS_LOG_SIZE];
-
-	text_for_log(login->user == NULL ? "" : login->user, user, sizeof(user));
-	text_for_log(detail, quoted, sizeof(quoted));
-	format_address(login, address);
-	pam_syslog(login->pamh, priority, "decision=deny reason=%s user=%s addr=%s method=%s ms=%lld detail=%s", reason,
-	    user, address, login->method, (long long)(monotonic_ms() - login->started_ms), quoted);
-}
-
-static void
-show(const struct login *login, int style, const char *text)
-{
-	char clean[TSW_TEXT_MAX + 1];
-
-	if (login->silent || *text == '\0')
-		return;
-	text_for_person(text, clean, sizeof(clean));
-	(void)pam_prompt(login->pamh, style, NULL, "%s", clean);
-}
-
-static int
-refusal_of(const struct login *login)
-{
-	switch (login->stage) {
-	case STAGE_AUTH:
-		/* PAM_MAXTRIES keeps the client from asking for a password that nobody would look at. */
-		return at_keyboard(login) ? PAM_MAXTRIES : PAM_AUTH_ERR;
-	case STAGE_SETCRED:
-		return PAM_CRED_ERR;
-	case STAGE_OPEN:
-	case STAGE_CLOSE:
-		return PAM_SESSION_ERR;
-	default:
-		return PAM_PERM_DENIED;
-	}
-}
-
 /*
  * At `none` sshd would keep the text and show it after a later method had succeeded. In the account and session phases
  * a refusal ends the connection, so a text is shown now or never.
  */
 static int
-refuse(const struct login *login, const char *text)
+refuse(const struct login *login, const char *text, bool check)
 {
 	if (login->observe)
 		return PAM_IGNORE;
-	if (login->stage == STAGE_ACCOUNT || login->stage == STAGE_OPEN || at_keyboard(login))
-		show(login, PAM_ERROR_MSG, text);
-	return refusal_of(login);
+	if (login->stage == STAGE_ACCOUNT || login->stage == STAGE_OPEN || login_at_keyboard(login))
+		person_show(login, PAM_ERROR_MSG, text);
+	return login_refusal(login, check);
 }
 
 static int
 refuse_here(const struct login *login, const char *reason, const char *detail)
 {
 	log_denial(login, LOG_WARNING, reason, detail);
-	return refuse(login, TSW_TEXT_TRY_AGAIN);
-}
-
-static void
-keep_note(const char *text, void *context)
-{
-	struct notes *notes = context;
-	size_t length = strnlen(text, TSW_TEXT_MAX);
-
-	if (notes->count == NOTES_MAX)
-		return;
-	memcpy(notes->text[notes->count], text, length);
-	notes->text[notes->count++][length] = '\0';
-}
-
-static void
-show_notes(const struct login *login, const struct notes *notes)
-{
-	size_t i;
-
-	for (i = 0; i < notes->count; i++)
-		show(login, PAM_TEXT_INFO, notes->text[i]);
-}
-
-static const char *
-phase_of(enum stage stage)
-{
-	switch (stage) {
-	case STAGE_AUTH:
-		return TSW_PHASE_AUTH;
-	case STAGE_OPEN:
-		return TSW_PHASE_SESSION;
-	default:
-		return TSW_PHASE_ACCOUNT;
-	}
+	return refuse(login, TSW_TEXT_TRY_AGAIN, false);
 }
 
 static int
@@ -232,34 +77,21 @@ refuse_without_verdict(const struct login *login, int error)
 	    error == -EPERM ? "its owner is neither root nor agent_uid" : what == NULL ? "unknown error" : what);
 	log_denial(login, LOG_ERR,
 	    error == -EBADMSG || error == -EMSGSIZE ? "agent_answer_damaged" : "agent_unreachable", detail);
-	return refuse(login, TSW_TEXT_TRY_AGAIN);
+	return refuse(login, TSW_TEXT_TRY_AGAIN, false);
 }
 
-/*
- * sshd tells which methods have succeeded before the last one, a line for each, its details behind a space or a slash
- * (auth2.c, auth2_update_session_info). More than fit are not a login we understand: the last name is then "unknown".
- */
-static void
-name_earlier_methods(const char *info, char out[EARLIER_SIZE])
+/* An ordinary end of a prompt, and nobody is left to read a text. */
+static int
+refuse_the_absent(const struct login *login)
 {
-	const size_t limit = EARLIER_SIZE - sizeof(",unknown");
-	size_t used = 0, length;
+	log_denial(login, LOG_INFO, "client_gone", "the prompt was not answered, or the connection was closed after it");
+	return login_refusal(login, false);
+}
 
-	for (; *info != '\0'; info += strcspn(info, "\n"), info += *info == '\n') {
-		length = strcspn(info, " /\n");
-		if (length == 0)
-			continue;
-		if (used + length + 1 > limit) {
-			info = "";
-			used += (size_t)snprintf(out + used, EARLIER_SIZE - used, "%sunknown", used == 0 ? "" : ",");
-			continue;
-		}
-		if (used > 0)
-			out[used++] = ',';
-		memcpy(out + used, info, length);
-		used += length;
-	}
-	out[used] = '\0';
+static int
+refuse_by_verdict(const struct login *login, const struct agent_verdict *verdict)
+{
+	return refuse(login, verdict->text[0] == '\0' ? TSW_TEXT_TRY_AGAIN : verdict->text, verdict->check);
 }
 
 static void
@@ -270,49 +102,49 @@ add_earlier_methods(const struct login *login, struct agent_request *request)
 
 	if (login->stage != STAGE_ACCOUNT || info == NULL)
 		return;
-	name_earlier_methods(info, earlier);
+	methods_name_earlier(info, earlier);
 	if (earlier[0] != '\0')
 		agent_request_add(request, TSW_KEY_EARLIER, earlier);
 }
 
 static void
-add_interface(const struct login *login, struct agent_request *request)
+add_interface(int socket, struct agent_request *request)
 {
 	char index[sizeof("4294967295")];
 
-	snprintf(index, sizeof(index), "%u", sockets_interface(&login->connection));
+	snprintf(index, sizeof(index), "%u", sockets_interface(socket));
 	agent_request_add(request, TSW_KEY_INTERFACE, index);
 }
 
+/* `socket` is that of the connection, -1 where it was not found. */
 static int
-ask(const struct login *login)
+ask(const struct login *login, int socket)
 {
 	struct agent_request request;
 	struct agent_verdict verdict;
-	struct notes notes = { .count = 0 };
+	struct person person;
+	struct agent_listener listener = { .info = person_keep_note, .context = &person, .person_fd = socket };
 	int r;
 
-	decide_request(&request, login->user, &login->connection, login->method, phase_of(login->stage),
+	if (login_at_keyboard(login))
+		listener.prompt = person_prompt;
+	person_begin(&person, login);
+	decide_request(&request, login->user, &login->connection, login->method, login_phase(login),
 	    login->observe ? TSW_MODE_OBSERVE : TSW_MODE_ENFORCE);
-	add_interface(login, &request);
+	add_interface(socket, &request);
 	add_earlier_methods(login, &request);
-	r = agent_ask(&login->options.agent, &request, keep_note, &notes, &verdict);
+	r = agent_ask(&login->options.agent, &request, &listener, &verdict);
+	if (r == -ECANCELED)
+		return refuse_the_absent(login);
 	if (r < 0)
 		return refuse_without_verdict(login, r);
-	if (login->debug) {
-		char id[TEXT_LOG_SIZE];
-
-		text_for_log(verdict.id, id, sizeof(id));
-		pam_syslog(login->pamh, LOG_DEBUG, "decision=%s id=%s phase=%s method=%s ms=%lld",
-		    verdict.allow ? TSW_VERDICT_ALLOW : TSW_VERDICT_DENY, id, phase_of(login->stage), login->method,
-		    (long long)(monotonic_ms() - login->started_ms));
-	}
+	log_verdict(login, &verdict);
 	if (!verdict.allow)
-		return refuse(login, verdict.text[0] == '\0' ? TSW_TEXT_TRY_AGAIN : verdict.text);
+		return refuse_by_verdict(login, &verdict);
 	if (login->observe)
 		return PAM_IGNORE;
 	if (login->stage == STAGE_AUTH)
-		show_notes(login, &notes);
+		person_show_notes(&person);
 	return PAM_SUCCESS;
 }
 
@@ -329,48 +161,49 @@ find_user(struct login *login)
 }
 
 static int
-answer_ours(struct login *login)
+answer_ours(const struct login *login)
 {
+	int socket;
+
 	if (login->bad_argument != NULL)
 		return refuse_here(login, "bad_argument", login->bad_argument);
 	if (login->stage == STAGE_SETCRED || login->stage == STAGE_CLOSE)
 		return PAM_SUCCESS;
+	socket = sockets_find(&login->connection);
 	/* sshd leaves Nagle's algorithm on until a session is interactive, which costs each login 40 ms. */
 	if (!login->observe && login->stage != STAGE_OPEN)
-		sockets_set_nodelay(&login->connection);
-	return ask(login);
+		sockets_set_nodelay(socket);
+	return ask(login, socket);
 }
 
 static int
-answer(pam_handle_t *pamh, enum stage stage, int flags, int argc, const char **argv)
+answer(struct login *login)
 {
-	struct login login = { .pamh = pamh, .stage = stage, .started_ms = monotonic_ms() };
 	enum found found;
 	bool has_user;
 
-	login.silent = ((unsigned int)flags & PAM_SILENT) != 0;
-	login.method = method_of(stage);
-	parse_arguments(&login, argc, argv);
-	if (login.observe && stage != STAGE_OPEN)
+	if (login->observe && login->stage != STAGE_OPEN)
 		return PAM_IGNORE;
-	found = find_connection(&login);
+	found = find_connection(login);
 	if (found == FOUND_NOTHING)
 		return PAM_IGNORE;
-	has_user = find_user(&login);
+	has_user = find_user(login);
 	if (found == FOUND_UNREADABLE)
-		return refuse_here(&login, "connection_unreadable", "SSH_CONNECTION is missing or malformed");
+		return refuse_here(login, "connection_unreadable", "SSH_CONNECTION is missing or malformed");
 	if (!has_user)
-		return refuse_here(&login, "bad_user", "the account name is missing, empty or too long");
-	return answer_ours(&login);
+		return refuse_here(login, "bad_user", "the account name is missing, empty or too long");
+	return answer_ours(login);
 }
 
 /* What sshd does next may depend on errno, and a module that ignores a connection must leave no trace of itself. */
 static int
 answer_and_keep_errno(pam_handle_t *pamh, enum stage stage, int flags, int argc, const char **argv)
 {
-	int saved = errno;
-	int code = answer(pamh, stage, flags, argc, argv);
+	struct login login;
+	int saved = errno, code;
 
+	login_begin(&login, pamh, stage, flags, argc, argv);
+	code = answer(&login);
 	errno = saved;
 	return code;
 }

@@ -107,9 +107,9 @@ same_connection(const struct connection *one, const struct connection *other)
 	return same_endpoint(&one->client, &other->client) && same_endpoint(&one->server, &other->server);
 }
 
-/* This process's descriptor of that connection, -1 when it has none. Several of them are one and the same socket. */
-static int
-descriptor_of(const struct connection *connection)
+/* Several descriptors of it are one and the same socket. */
+int
+sockets_find(const struct connection *connection)
 {
 	DIR *folder = opendir("/proc/self/fd");
 	struct connection found;
@@ -125,17 +125,17 @@ descriptor_of(const struct connection *connection)
 }
 
 void
-sockets_set_nodelay(const struct connection *connection)
+sockets_set_nodelay(int fd)
 {
-	int fd = descriptor_of(connection), on = 1;
+	int on = 1;
 
 	if (fd >= 0)
 		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
 
 /* The kernel keeps the interface the handshake came by; asking for it must not change the socket for sshd. */
-static unsigned int
-interface_of(int fd)
+unsigned int
+sockets_interface(int fd)
 {
 	char buffer[256];
 	struct cmsghdr *header;
@@ -169,14 +169,6 @@ interface_of(int fd)
 		}
 	}
 	return 0;
-}
-
-unsigned int
-sockets_interface(const struct connection *connection)
-{
-	int fd = descriptor_of(connection);
-
-	return fd < 0 ? 0 : interface_of(fd);
 }
 
 /* pidfd_getfd() gives us the very socket, so that no table has to be searched and no number can be reused meanwhile. */

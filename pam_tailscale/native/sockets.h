@@ -1,6 +1,6 @@
 /*
  * The TCP connections a process holds, read from its descriptors: the module looks at its own process, the key helper of
- * older OpenSSH at its parent's. Errors are negative errno values; no descriptor stays open.
+ * older OpenSSH at its parent's. Errors are negative errno values; none of our own descriptors stays open.
  */
 #ifndef SOCKETS_H
 #define SOCKETS_H
@@ -22,12 +22,18 @@ enum found sockets_look(const struct networks *networks);
 int sockets_of_process(pid_t pid, const struct networks *networks, struct connection *ret);
 
 /*
- * Index of the interface by which that connection of this process came in, 0 when it cannot be said. A route back through
- * the tailnet does not prove it: a host may answer by the interface a packet came from.
+ * This process's descriptor of that connection, -1 when it has none. It stays the process's own, to be looked at and not to
+ * be closed. The functions below take it as it is, -1 too.
  */
-unsigned int sockets_interface(const struct connection *connection);
+int sockets_find(const struct connection *connection);
 
-/* Turns Nagle's algorithm off on this process's socket of that connection. Nothing depends on it, so it cannot fail. */
-void sockets_set_nodelay(const struct connection *connection);
+/*
+ * Index of the interface by which that connection came in, 0 when it cannot be said. A route back through the tailnet does
+ * not prove it: a host may answer by the interface a packet came from.
+ */
+unsigned int sockets_interface(int fd);
+
+/* Turns Nagle's algorithm off. Nothing depends on it, so it cannot fail. */
+void sockets_set_nodelay(int fd);
 
 #endif

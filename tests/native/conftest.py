@@ -1,11 +1,13 @@
 """Each test of the shims runs twice: as they are shipped, and under AddressSanitizer and UndefinedBehaviorSanitizer."""
 
+import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.native.at_prompt import Keyboard
 from tests.support.pamstack import Built, Kind, PamStack, build
 from tests.support.scripted_agent import ScriptedAgent, own_uid
 
@@ -28,6 +30,11 @@ def shipped() -> Built:
 @pytest.fixture
 def stack(built: Built, tmp_path: Path) -> Callable[..., PamStack]:
     """Makes a stack for an agent, or for none, with further arguments."""
+    return stack_maker(built, tmp_path)
+
+
+def stack_maker(built: Built, tmp_path: Path) -> Callable[..., PamStack]:
+    """Makes stacks of one build."""
 
     def make(agent: ScriptedAgent | None, *arguments: str) -> PamStack:
         path = tmp_path / "nobody.sock" if agent is None else agent.path
@@ -36,6 +43,21 @@ def stack(built: Built, tmp_path: Path) -> Callable[..., PamStack]:
         return PamStack(built, folder, [f"socket={path}", f"agent_uid={own_uid()}", *arguments])
 
     return make
+
+
+@pytest.fixture
+def keyboard() -> Iterator[Keyboard]:
+    """A person at the prompt."""
+    made = Keyboard(*os.pipe())
+    yield made
+    made.leave()
+    os.close(made.end)
+
+
+@pytest.fixture
+def hasty(tmp_path: Path) -> Callable[..., PamStack]:
+    """As `stack`, with the build that does not wait long for the agent after a prompt."""
+    return stack_maker(build("hasty"), tmp_path)
 
 
 @pytest.fixture

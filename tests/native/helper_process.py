@@ -56,7 +56,13 @@ class KeyHelper:
 
     def finish(self, process: subprocess.Popen[bytes]) -> HelperRun:
         """Waits for the end, which has to be one the helper chose."""
-        output, errors = process.communicate(timeout=30)
+        try:
+            output, errors = process.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            # Its end lets the agent it waits for come to an end too.
+            process.kill()
+            process.communicate()
+            raise
         assert errors == b""
         return HelperRun(process.returncode, output, tuple(self._log.read_text().splitlines()))
 

@@ -3,17 +3,23 @@
  *
  *   pam_driver FOLDER SERVICE USER SSH_CONNECTION MODULE STEP...
  *
- * USER is in hexadecimal; SSH_CONNECTION is "-" for none; SSH_AUTH_INFO_0 is TEST_AUTH_INFO of the environment. Steps: auth, account, setcred, open, close run through libpam;
- * with "direct-" in front the function of MODULE is called itself, with no agent and errno set to 77. "silent-" adds
- * PAM_SILENT. A first step "interrupts" makes a signal, whose handler does nothing, arrive every 10 ms from then on.
+ * USER is in hexadecimal; SSH_CONNECTION is "-" for none; SSH_AUTH_INFO_0 is TEST_AUTH_INFO of the environment. Steps: auth,
+ * account, setcred, open, close run through libpam; with "direct-" in front the function of MODULE is called itself, with
+ * no agent and errno set to 77. "silent-" adds PAM_SILENT. A first step "interrupts" makes a signal, whose handler does
+ * nothing, arrive every 10 ms from then on.
+ * A prompt is answered with the next line of the descriptor TEST_KEYBOARD, and not at all when that ends or there is none, as
+ * with sshd's method `none`; the line NO_ANSWER makes the conversation succeed without an answer, BROKEN_OFF fail with one.
  * Output, one line each: "show STYLE HEX" for what the person reads; "step NAME CODE ERRNO" and then "kept WHAT" for each of
- * descriptors, environment, user and sigpipe that the step left as it was.
+ * descriptors, environment, user and sigpipe that the step left as it was, and "left COUNT" for how many bytes of the last
+ * answer still stand where the module got it.
  */
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +29,9 @@
 #include <security/pam_appl.h>
 
 #define ERRNO_BEFORE 77
+#define LINE_MAX_BYTES 2048
+#define NO_ANSWER "\x04"
+#define BROKEN_OFF "\x18"
 
 extern char **environ;
 
@@ -55,24 +64,101 @@ die(const char *what)
 	exit(99);
 }
 
+/* The last answer: where it is, how long it is and its first byte. Nobody here keeps a copy. */
+static struct {
+	char *line;
+	size_t length;
+	char first;
+} answer;
+
+/* Reads past a signal, one byte at a time: what stands behind the line is for the next prompt. */
+static bool
+read_line(int keyboard, char *line)
+{
+	size_t used = 0;
+	ssize_t got;
+
+	while (used < LINE_MAX_BYTES) {
+		got = read(keyboard, line + used, 1);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got != 1)
+			return false;
+		if (line[used] == '\n') {
+			line[used] = '\0';
+			return true;
+		}
+		used++;
+	}
+	return false;
+}
+
+static int
+type(struct pam_response *response)
+{
+	const char *keyboard = getenv("TEST_KEYBOARD");
+	char *line = calloc(1, LINE_MAX_BYTES + 1);
+
+	if (keyboard == NULL || line == NULL || !read_line(atoi(keyboard), line)) {
+		free(line);
+		return PAM_CONV_ERR;
+	}
+	if (strcmp(line, NO_ANSWER) == 0) {
+		free(line);
+		return PAM_SUCCESS;
+	}
+	answer.line = line;
+	answer.length = strlen(line);
+	answer.first = line[0];
+	response->resp = line;
+	return strcmp(line, BROKEN_OFF) == 0 ? PAM_CONV_ERR : PAM_SUCCESS;
+}
+
+/* Read as another process would, since the memory has been given back. */
+static size_t
+count_left(void)
+{
+	char bytes[LINE_MAX_BYTES];
+	size_t left = 0, i;
+	int memory;
+
+	if (answer.length == 0)
+		return 0;
+	memory = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+	if (memory < 0 || pread(memory, bytes, answer.length, (off_t)(uintptr_t)answer.line) != (ssize_t)answer.length)
+		die("/proc/self/mem");
+	close(memory);
+	for (i = 0; i < answer.length; i++)
+		left += bytes[i] == answer.first;
+	return left;
+}
+
 static int
 converse(int count, const struct pam_message **messages, struct pam_response **ret, void *context)
 {
 	struct pam_response *responses = calloc((size_t)count, sizeof(*responses));
+	bool answered = false;
+	int code = PAM_SUCCESS, style, i;
 	const char *at;
-	int i;
 
 	(void)context;
 	if (responses == NULL)
 		return PAM_BUF_ERR;
 	for (i = 0; i < count; i++) {
-		printf("show %d ", messages[i]->msg_style);
+		style = messages[i]->msg_style;
+		printf("show %d ", style);
 		for (at = messages[i]->msg; *at != '\0'; at++)
 			printf("%02x", (unsigned char)*at);
 		printf("\n");
+		if (style == PAM_PROMPT_ECHO_ON || style == PAM_PROMPT_ECHO_OFF)
+			code = type(&responses[i]);
+		answered |= responses[i].resp != NULL;
 	}
-	*ret = responses;
-	return PAM_SUCCESS;
+	if (code == PAM_SUCCESS || answered)
+		*ret = responses;
+	else
+		free(responses);
+	return code;
 }
 
 static int
@@ -160,6 +246,7 @@ run_step(pam_handle_t *pamh, const char *name, const char *module)
 	take_trace(pamh, &after);
 	printf("step %s %d %d\n", name, code, error);
 	report_kept(&before, &after);
+	printf("left %zu\n", count_left());
 	fflush(stdout);
 }
 

@@ -16,10 +16,12 @@ from tests.support.scripted_agent import (
     ScriptedAgent,
     answer,
     chatter,
+    check,
     deny,
     info,
     own_uid,
     peer_of,
+    prompt,
     say,
     say_nothing_until_left,
     scripted_agent,
@@ -69,9 +71,10 @@ def test_allow_prints_the_offered_key(helper: KeyHelper) -> None:
     assert KEY.encode() not in agent.asked[0].message
 
 
-def test_denial_prints_nothing(helper: KeyHelper) -> None:
-    """The agent has logged it; sshd goes on to the next method."""
-    with scripted_agent(say(deny("no"))) as agent:
+@pytest.mark.parametrize("verdict", [deny("no"), check("approve first")], ids=["deny", "check"])
+def test_denial_prints_nothing(helper: KeyHelper, verdict: bytes) -> None:
+    """The agent has logged it; sshd goes on to the next method. No key passes a check."""
+    with scripted_agent(say(verdict)) as agent:
         assert helper.run(*options(agent), "alice", TYPE, KEY, CONNECTION) == NOTHING
 
 
@@ -86,7 +89,8 @@ def test_denial_prints_nothing(helper: KeyHelper) -> None:
         (say(ALLOW[:-1]), "agent_answer_damaged"),
         (say(ALLOW * 2), "agent_answer_damaged"),
         (say(answer("verdict", verdict="perhaps")), "agent_answer_damaged"),
-        (say(answer("prompt", text="?"), ALLOW), "agent_answer_damaged"),
+        (say(prompt("?"), ALLOW), "agent_answer_damaged"),
+        (say(answer("welcome", text="?"), ALLOW), "agent_answer_damaged"),
     ],
     ids=[
         "closes",
@@ -97,6 +101,7 @@ def test_denial_prints_nothing(helper: KeyHelper) -> None:
         "short",
         "twice",
         "unknown verdict",
+        "prompt",
         "unknown answer",
     ],
 )

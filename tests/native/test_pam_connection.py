@@ -199,18 +199,11 @@ def nodelay_of(tcp: Tcp) -> bool:
     return bool(tcp[1].getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
 
 
-def login_over(tcp: Tcp) -> Login:
-    """A login over that connection, as sshd would describe it: IPv4 is never v4-mapped."""
-    (client, client_port), (server, server_port) = (tcp[1].getpeername()[:2], tcp[1].getsockname()[:2])
-    text = f"{client} {client_port} {server} {server_port}".replace("::ffff:", "")
-    return Login(connection=text, descriptors=(tcp[1].fileno(),))
-
-
 @pytest.mark.parametrize("step", ["auth", "account"])
 def test_nagle_is_turned_off_for_ours(stack: MakeStack, tcp: Tcp, step: str) -> None:
     """Else every login waits for a delayed acknowledgement."""
     with scripted_agent(say(ALLOW)) as agent:
-        run = stack(agent, LOOPBACK).run(step, login=login_over(tcp))
+        run = stack(agent, LOOPBACK).run(step, login=Login.over(tcp[1]))
     assert run.codes == [pamstack.SUCCESS]
     assert nodelay_of(tcp)
 
@@ -228,7 +221,7 @@ def dual_stack() -> Iterator[Tcp]:
 def test_nagle_is_turned_off_over_a_dual_stack_socket(stack: MakeStack, dual_stack: Tcp) -> None:
     """The socket calls the address v4-mapped and sshd does not; it is the same one."""
     with scripted_agent(say(ALLOW)) as agent:
-        stack(agent, LOOPBACK).run("auth", login=login_over(dual_stack))
+        stack(agent, LOOPBACK).run("auth", login=Login.over(dual_stack[1]))
     assert nodelay_of(dual_stack)
 
 
@@ -239,7 +232,7 @@ def test_agent_learns_which_interface_it_came_in_by(stack: MakeStack, tcp: Tcp, 
         (socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO) if tcp[1].family == socket.AF_INET6 else (socket.IPPROTO_IP, 8)
     )
     with scripted_agent(say(ALLOW)) as agent:
-        stack(agent, LOOPBACK).run(step, login=login_over(tcp))
+        stack(agent, LOOPBACK).run(step, login=Login.over(tcp[1]))
     assert agent.asked[0].pairs["interface"] == str(socket.if_nametoindex("lo"))
     assert tcp[1].getsockopt(level, option) == 0
 
@@ -247,7 +240,7 @@ def test_agent_learns_which_interface_it_came_in_by(stack: MakeStack, tcp: Tcp, 
 def test_interface_of_a_dual_stack_socket(stack: MakeStack, dual_stack: Tcp) -> None:
     """IPv4 over an IPv6 socket came in by an interface too."""
     with scripted_agent(say(ALLOW)) as agent:
-        stack(agent, LOOPBACK).run("auth", login=login_over(dual_stack))
+        stack(agent, LOOPBACK).run("auth", login=Login.over(dual_stack[1]))
     assert agent.asked[0].pairs["interface"] == str(socket.if_nametoindex("lo"))
 
 
@@ -255,5 +248,5 @@ def test_interface_of_a_dual_stack_socket(stack: MakeStack, dual_stack: Tcp) -> 
 def test_socket_is_left_alone_otherwise(stack: MakeStack, tcp: Tcp, arguments: list[str]) -> None:
     """Neither a LAN login nor one that is only watched is changed."""
     with scripted_agent(say(ALLOW)) as agent:
-        stack(agent, *arguments).run(*ALL_STEPS, login=login_over(tcp))
+        stack(agent, *arguments).run(*ALL_STEPS, login=Login.over(tcp[1]))
     assert not nodelay_of(tcp)

@@ -59,4 +59,8 @@ def test_header_and_python_say_the_same() -> None:
 
 def test_verdicts_of_the_model_are_those_of_the_wire() -> None:
     """What the agent decides is what the wire can say."""
-    assert {verdict.value for verdict in model.Verdict} == {wire.VERDICT_ALLOW, wire.VERDICT_DENY}
+    assert {verdict.value for verdict in model.Verdict} == {
+        wire.VERDICT_ALLOW,
+        wire.VERDICT_CHECK,
+        wire.VERDICT_DENY,
+    }

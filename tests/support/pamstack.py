@@ -8,24 +8,34 @@ import functools
 import hashlib
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
+from pam_tailscale import wire
 from tests.support.roots import CACHE, PROJECT
 
-Kind = Literal["plain", "sanitized"]
+Kind = Literal["plain", "sanitized", "hasty"]
+"""`hasty`: plain, but that the module waits for the agent after a prompt only HASTY_WAIT_MS."""
+
+HASTY_WAIT_MS = 2000
 
 NATIVE = PROJECT / "pam_tailscale/native"
 SOURCES = PROJECT / "tests/native"
 
 # security/_pam_types.h
 SUCCESS, PERM_DENIED, AUTH_ERR, CRED_INSUFFICIENT, MAXTRIES, SESSION_ERR, CRED_ERR = 0, 6, 7, 8, 11, 14, 17
-IGNORE, MODULE_UNKNOWN = 25, 28
-ERROR_MSG, TEXT_INFO = 3, 4
+TRY_AGAIN, IGNORE, MODULE_UNKNOWN = 24, 25, 28
+PROMPT_ECHO_ON, ERROR_MSG, TEXT_INFO = 2, 3, 4
+
+NO_ANSWER = b"\x04\n"
+"""What a person types for the conversation to succeed without an answer."""
+BROKEN_OFF = b"\x18\n"
+"""What a person types for the conversation to fail although there is an answer."""
 
 IGNORED = CRED_INSUFFICIENT
 """What a stack returns when our module ignored the connection: only the module behind it gives this code."""
@@ -48,7 +58,7 @@ class Built:
 
     def environment(self, **extra: str) -> dict[str, str]:
         """What a process of this build needs to run."""
-        if self.kind == "plain":
+        if self.kind != "sanitized":
             return extra
         # A process that gave up root cannot be stopped and searched for leaks.
         leaks = "0" if extra.get("LD_PRELOAD") else "1"
@@ -61,7 +71,7 @@ class Built:
     @property
     def preload(self) -> str:
         """LD_PRELOAD for a program whose log is to be read."""
-        return str(self.capture) if self.kind == "plain" else f"{_sanitizer_library()}:{self.capture}"
+        return f"{_sanitizer_library()}:{self.capture}" if self.kind == "sanitized" else str(self.capture)
 
 
 @functools.cache
@@ -94,7 +104,8 @@ def _digest() -> str:
 def _build_into(folder: Path, kind: Kind) -> None:
     with tempfile.TemporaryDirectory(dir=CACHE) as temporary:
         out = Path(temporary, "out")
-        make = ["make", "-s", "-C", str(NATIVE), f"OUT={out}", f"SANITIZE={int(kind == 'sanitized')}"]
+        sources = _hasty_sources(Path(temporary, "native")) if kind == "hasty" else NATIVE
+        make = ["make", "-s", "-C", str(sources), f"OUT={out}", f"SANITIZE={int(kind == 'sanitized')}"]
         subprocess.run(make, check=True)
         compile_test = ["cc", "-D_GNU_SOURCE", "-std=gnu11", "-g", "-Wall", "-Wextra", "-Werror"]
         capture, driver = str(SOURCES / "capture_syslog.c"), str(SOURCES / "pam_driver.c")
@@ -107,6 +118,16 @@ def _build_into(folder: Path, kind: Kind) -> None:
         out.rename(folder)
 
 
+def _hasty_sources(folder: Path) -> Path:
+    shutil.copytree(NATIVE, folder)
+    header = folder / "tailscale_wire.h"
+    text = header.read_text()
+    number = f"#define TSW_WAIT_MS {wire.WAIT_MS} "
+    assert text.count(number) == 1, "the header no longer says how long the module waits"
+    header.write_text(text.replace(number, f"#define TSW_WAIT_MS {HASTY_WAIT_MS} "))
+    return folder
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """What came of one call into PAM."""
@@ -116,6 +137,8 @@ class Step:
     errno: int
     shown: tuple[tuple[int, bytes], ...]
     kept: frozenset[str]
+    left: int
+    """Bytes of the last answer to a prompt that still stand in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +168,15 @@ class Login:
     """SSH_AUTH_INFO_0: what sshd says of methods that have succeeded before."""
     descriptors: tuple[int, ...] = ()
     closes_stdin: bool = False
+    keyboard: int | None = None
+    """The descriptor on which the person types a line for each prompt; without one prompts fail, as at `none`."""
+
+    @classmethod
+    def over(cls, server: socket.socket, **more: Any) -> Self:
+        """A login over that connection, as sshd would describe it: IPv4 is never v4-mapped."""
+        (client, client_port), (own, own_port) = (server.getpeername()[:2], server.getsockname()[:2])
+        text = f"{client} {client_port} {own} {own_port}".replace("::ffff:", "")
+        return cls(connection=text, descriptors=(server.fileno(),), **more)
 
 
 class PamStack:
@@ -161,7 +193,7 @@ class PamStack:
         lines = []
         for kind in _TYPES:
             ours = " ".join(f"[{argument}]" for argument in arguments)
-            lines += [f"{kind} [success=done ignore=ignore default=die] {built.module} {ours}"]
+            lines += [f"{kind} [success=done try_again=done ignore=ignore default=die] {built.module} {ours}"]
             lines += [f"{kind} required pam_debug.so {names[kind]}"]
         (self._folder / "tested").write_text("\n".join(lines) + "\n")
         (self._folder / "other").write_text("".join(f"{kind} required pam_deny.so\n" for kind in _TYPES))
@@ -173,19 +205,29 @@ class PamStack:
         extra: dict[str, str] = {} if login.at_keyboard else {"PATH": os.environ["PATH"]}
         if login.earlier:
             extra["TEST_AUTH_INFO"] = login.earlier
+        descriptors = login.descriptors
+        if login.keyboard is not None:
+            extra["TEST_KEYBOARD"] = str(login.keyboard)
+            descriptors += (login.keyboard,)
         if login.closes_stdin:
             command = ["/bin/sh", "-c", 'exec "$@" <&-', "sh", *command]
         return subprocess.Popen(
             [*command, self.built.module, *steps],
             env=self.built.environment(TEST_SYSLOG=str(self._log), **extra),
-            pass_fds=login.descriptors,
+            pass_fds=descriptors,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
 
     def finish(self, process: subprocess.Popen[bytes]) -> Run:
         """Waits for the end of the process, which has to be a clean one."""
-        output, errors = process.communicate(timeout=30)
+        try:
+            output, errors = process.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            # Its end lets the agent it waits for come to an end too.
+            process.kill()
+            process.communicate()
+            raise
         assert process.returncode == 0, errors.decode(errors="replace")
         log = tuple(self._log.read_text(errors="surrogateescape").splitlines())
         self._log.write_text("")
@@ -207,9 +249,10 @@ def _parse_steps(output: str) -> tuple[Step, ...]:
             if not message.endswith(b"=cred_insufficient"):
                 shown.append((int(rest[0]), message))
         elif word == "step":
-            steps.append(Step(rest[0], int(rest[1]), int(rest[2]), tuple(shown), frozenset()))
+            steps.append(Step(rest[0], int(rest[1]), int(rest[2]), tuple(shown), frozenset(), 0))
             shown = []
         elif word == "kept":
-            last = steps[-1]
-            steps[-1] = Step(last.name, last.code, last.errno, last.shown, last.kept | {rest[0]})
+            steps[-1] = replace(steps[-1], kept=steps[-1].kept | {rest[0]})
+        elif word == "left":
+            steps[-1] = replace(steps[-1], left=int(rest[0]))
     return tuple(steps)

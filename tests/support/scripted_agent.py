@@ -33,12 +33,22 @@ def info(text: str) -> bytes:
     return answer(wire.ANSWER_INFO, **{wire.KEY_TEXT: text})
 
 
+def prompt(text: str) -> bytes:
+    """What the person is to do before they press Enter."""
+    return answer(wire.ANSWER_PROMPT, **{wire.KEY_TEXT: text})
+
+
 ALLOW = answer(wire.ANSWER_VERDICT, verdict=wire.VERDICT_ALLOW, id="a1b2")
 
 
 def deny(text: str) -> bytes:
     """A refusal with its reason."""
     return answer(wire.ANSWER_VERDICT, verdict=wire.VERDICT_DENY, id="a1b2", text=text)
+
+
+def check(text: str) -> bytes:
+    """A refusal that a check would turn into a yes."""
+    return answer(wire.ANSWER_VERDICT, verdict=wire.VERDICT_CHECK, id="a1b2", text=text)
 
 
 def peer_of(connection: socket.socket) -> tuple[int, int, int]:
@@ -54,6 +64,29 @@ def say(*messages: bytes) -> Script:
     def script(connection: socket.socket) -> None:
         for message in messages:
             connection.send(message)
+
+    return script
+
+
+CONTINUE = wire.encode({wire.KEY_REQUEST: wire.REQUEST_CONTINUE})
+
+
+def expect_continue(connection: socket.socket) -> None:
+    """Waits for Enter. AssertionError for any other message; ConnectionResetError when the person has gone."""
+    message = connection.recv(wire.MESSAGE_MAX + 1)
+    if not message:
+        raise ConnectionResetError
+    assert message == CONTINUE
+
+
+def prompting(*texts: str, then: Script) -> Script:
+    """Puts these prompts, one after the other, each answered; then goes on with another script."""
+
+    def script(connection: socket.socket) -> None:
+        for text in texts:
+            connection.send(prompt(text))
+            expect_continue(connection)
+        then(connection)
 
     return script
 
@@ -101,6 +134,8 @@ class ScriptedAgent:
     """The uid that the other end sees; needs root."""
     asked: list[Asked] = field(default_factory=list)
     connections: int = 0
+    ended: int = 0
+    """How many of the connections the agent has closed."""
     _listener: socket.socket = field(init=False)
     _thread: threading.Thread = field(init=False)
 
@@ -143,6 +178,7 @@ class ScriptedAgent:
             with connection, contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 self._take_request(connection)
                 script(connection)
+            self.ended += 1
 
     def _take_request(self, connection: socket.socket) -> None:
         message = connection.recv(wire.MESSAGE_MAX + 1)
