@@ -3,7 +3,7 @@
 Runs as root. The reader gets the connection as its descriptor 0 and no capability, as with the units of
 contrib/systemd.
 
-    python3 -m contrib.demo.reader_listener --uid UID [--socket PATH] [--tailscaled PATH]
+    python3 -m contrib.demo.reader_listener --uid UID [--socket PATH] [--tailscaled PATH] [--state PATH]
 """
 
 import argparse
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from pam_tailscale.paths import READER_SOCKET, TAILSCALED_SOCKET
+from pam_tailscale.tailnet import state
 from pam_tailscale.tailnet.netmap import reader_command
 
 WITHOUT_CAPABILITIES: Final = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", "--")
@@ -51,9 +52,11 @@ def main() -> None:
     parser.add_argument("--uid", type=int, required=True, help="the agent's uid, which alone may connect")
     parser.add_argument("--socket", type=Path, default=READER_SOCKET)
     parser.add_argument("--tailscaled", type=Path, default=TAILSCALED_SOCKET, help="socket of tailscaled")
+    parser.add_argument("--state", type=Path, default=Path(state.PATH), help="state file of tailscaled")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    command = [*WITHOUT_CAPABILITIES, *reader_command("--socket", str(options.tailscaled))]
+    paths = ["--socket", str(options.tailscaled), "--state", str(options.state)]
+    command = [*WITHOUT_CAPABILITIES, *reader_command(*paths)]
     with listen(options.socket, options.uid) as listener, contextlib.suppress(KeyboardInterrupt):
         try:
             serve(listener, command)

@@ -11,9 +11,9 @@ import socket as sockets
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import pam_tailscale
 from pam_tailscale.errors import PolicyShapeError, TailscaledError
@@ -31,10 +31,13 @@ LINES_MAX: Final = 100_000
 TOTAL_MAX: Final = 48 << 20
 """Bytes of the whole answer; the reader refuses a larger netmap too."""
 
+_REQUEST = b"netmap\n"
 _FORMAT = 1
 _SLICE = 0.0005  # seconds of work between two pauses
 _PAUSE = 0.0001
 _CHUNK = 1 << 16
+
+T = TypeVar("T")
 
 
 class Way(enum.Enum):
@@ -63,6 +66,14 @@ def fetch_from_reader(socket: Path, timeout: float) -> Netmap:
 
     Raises TailscaledError, TailscaledNotRootError and PolicyShapeError.
     """
+    return ask_reader(socket, timeout, _REQUEST, _parse)
+
+
+def ask_reader(socket: Path, timeout: float, request: bytes, parse: Callable[[Iterator[bytes]], T]) -> T:
+    """What `parse` makes of the lines that the root reader answers a request with; `timeout` is for the whole.
+
+    Raises TailscaledError, TailscaledNotRootError and what `parse` raises.
+    """
     deadline = time.monotonic() + timeout
     with sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as connection:
         connection.settimeout(timeout)
@@ -74,7 +85,7 @@ def fetch_from_reader(socket: Path, timeout: float) -> Netmap:
                 "is it enabled (`systemctl status pam-tailscale-reader.socket`)?"
             ) from err
         require_root(connection, str(socket))
-        return _fetch(connection, deadline)
+        return _fetch(connection, deadline, request, parse)
 
 
 def fetch_as_self(tailscaled_socket: Path, timeout: float) -> Netmap:
@@ -92,19 +103,35 @@ def fetch_as_self(tailscaled_socket: Path, timeout: float) -> Netmap:
             raise TailscaledError(f"cannot start the netmap reader ({err}): is Python installed whole?") from err
         theirs.close()
         try:
-            return _fetch(ours, deadline)
+            return _fetch(ours, deadline, _REQUEST, _parse)
         finally:
             child.kill()
             child.wait()
 
 
-def _fetch(connection: sockets.socket, deadline: float) -> Netmap:
+def read_header(lines: Iterator[bytes]) -> dict[str, Any]:
+    """The first line of an answer. Raises the error that the reader reports, or TailscaledError."""
+    header = _object(next(lines))
+    if "error" in header:
+        kind = PolicyShapeError if header.get("policy_shape") is True else TailscaledError
+        raise kind(str(header["error"])[:1000])
+    if header.get("format") != _FORMAT:
+        raise odd("another format")
+    return header
+
+
+def odd(what: str) -> TailscaledError:
+    """The error for an answer of the reader that is not understood."""
+    return TailscaledError(f"the root reader sent {what}: upgrade agent and reader together, then restart the agent")
+
+
+def _fetch(connection: sockets.socket, deadline: float, request: bytes, parse: Callable[[Iterator[bytes]], T]) -> T:
     try:
-        connection.sendall(b"netmap\n")
-        return _parse(_lines(connection, deadline))
+        connection.sendall(request)
+        return parse(_lines(connection, deadline))
     except OSError as err:
         raise TailscaledError(
-            f"the netmap could not be read to its end ({type(err).__name__}: {err}): "
+            f"the reader's answer could not be read to its end ({type(err).__name__}: {err}): "
             "see `journalctl -u 'pam-tailscale-reader*'`, and whether tailscaled or this host is overloaded"
         ) from err
 
@@ -131,21 +158,16 @@ def _lines(connection: sockets.socket, deadline: float) -> Iterator[bytes]:
 
 
 def _parse(lines: Iterator[bytes]) -> Netmap:
-    header = _object(next(lines))
-    if "error" in header:
-        kind = PolicyShapeError if header.get("policy_shape") is True else TailscaledError
-        raise kind(str(header["error"])[:1000])
-    if header.get("format") != _FORMAT:
-        raise _odd("another format")
+    header = read_header(lines)
     stable_id, addresses = _own(header.get("self"))
     cached, size, count = header.get("cached"), header.get("bytes"), header.get("rules")
     if type(cached) is not bool or type(size) is not int or not (count is None or type(count) is int):
-        raise _odd("a header that is not understood")
+        raise odd("a header that is not understood")
     if count is not None and not 0 <= count <= LINES_MAX:
         raise TailscaledError(f"the SSH policy has {count} rules, of which {LINES_MAX} are read: make it smaller")
     rules = tuple(_rules(lines, count or 0))
     if _object(next(lines)) != {"end": True}:
-        raise _odd("no end")
+        raise odd("no end")
     return Netmap(cached, stable_id, addresses, None if count is None else Policy("netmap", rules), size)
 
 
@@ -164,13 +186,13 @@ def _own(this: object) -> tuple[str, tuple[IPAddress, ...]]:
         if isinstance(stable_id, str) and isinstance(prefixes, list):
             with contextlib.suppress(ValueError):
                 return stable_id, tuple(parse_address(str(prefix).partition("/")[0]) for prefix in prefixes)
-    raise _odd("no node that is understood")
+    raise odd("no node that is understood")
 
 
 def _object(line: bytes) -> dict[str, Any]:
     value = _decode(line)
     if not isinstance(value, dict):
-        raise _odd("something else than an object")
+        raise odd("something else than an object")
     return value
 
 
@@ -178,8 +200,4 @@ def _decode(line: bytes) -> object:
     try:
         return json.loads(line)
     except (ValueError, RecursionError) as err:
-        raise _odd(f"something that is not JSON ({shown(str(err))})") from err
-
-
-def _odd(what: str) -> TailscaledError:
-    return TailscaledError(f"the root reader sent {what}: upgrade agent and reader together, then restart the agent")
+        raise odd(f"something that is not JSON ({shown(str(err))})") from err

@@ -1,14 +1,18 @@
-"""The root reader: a program that reads one netmap from tailscaled and hands on what a decision needs of it.
+"""The root reader: a program that reads what only root may, and hands on what a decision needs of it.
 
 It serves one request, on descriptor 0, which is a connected stream socket, and ends. From 1.103 tailscaled gives the
 netmap to uid 0 alone, so the reader runs as root, with no capability and nothing writable. With --bus it reads from the
 bus instead, as tailscaled up to 1.102 lets anyone do, and needs no privilege.
 
 Request: the line `netmap`. Answer, as lines: an object with `format`, `cached`, `self`, `bytes` and the number of
-`rules` (or null), then each rule's JSON as received, then `{"end":true}`. Or one object with `error`, which says what
-to do, and `policy_shape` where it is the policy that is not understood.
+`rules` (or null), then each rule's JSON as received, then `{"end":true}`.
 
-Options: --bus; --socket PATH, tailscaled's socket.
+Request: the line `machine-key`. Answer: an object with `format` and `machine_key`, from tailscaled's state file.
+
+Where it fails, the answer to both is one object with `error`, which says what to do, and `policy_shape` where it is the
+policy that is not understood.
+
+Options: --bus; --socket PATH, tailscaled's socket; --state PATH, its state file.
 """
 
 import contextlib
@@ -21,7 +25,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NoReturn
 
 from pam_tailscale.errors import PamTailscaleError, PolicyShapeError, TailscaledError
-from pam_tailscale.tailnet import scan, stream
+from pam_tailscale.tailnet import scan, state, stream
 from pam_tailscale.tailnet.trouble import refused, unreachable
 
 FORMAT: Final = 1
@@ -41,13 +45,13 @@ _CHUNK = 1 << 18
 def main() -> int:
     """Run the program; the answer says how it went, and so does the exit status."""
     arguments = sys.argv[1:]
-    path = arguments[arguments.index("--socket") + 1] if "--socket" in arguments else _SOCKET
+    path, state_path = _option(arguments, "--socket", _SOCKET), _option(arguments, "--state", state.PATH)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MAX, MEMORY_MAX))
     signal.signal(signal.SIGALRM, _too_late)
     signal.alarm(SECONDS)
     with sockets.socket(fileno=0) as connection:
         try:
-            lines = answer(connection, path, bus="--bus" in arguments)
+            lines = answer(connection, path, state_path, bus="--bus" in arguments)
         except PamTailscaleError as err:
             return _fail(connection, str(err), shape=isinstance(err, PolicyShapeError))
         except MemoryError:
@@ -61,7 +65,7 @@ def main() -> int:
     return 0
 
 
-def answer(connection: sockets.socket, path: str, *, bus: bool) -> list[bytes]:
+def answer(connection: sockets.socket, path: str, state_path: str, *, bus: bool) -> list[bytes]:
     """Read the request and make the answer's lines. Raises TailscaledError and PolicyShapeError."""
     request = b""
     while not request.endswith(b"\n") and len(request) < _REQUEST_MAX:
@@ -69,6 +73,8 @@ def answer(connection: sockets.socket, path: str, *, bus: bool) -> list[bytes]:
         if not part:
             break
         request += part
+    if request == b"machine-key\n":
+        return [_line({"format": FORMAT, "machine_key": state.machine_key(state_path)})]
     if request != b"netmap\n":
         raise TailscaledError(
             f"the root reader was asked {request[:_REQUEST_MAX]!r}: upgrade agent and reader together"
@@ -76,6 +82,10 @@ def answer(connection: sockets.socket, path: str, *, bus: bool) -> list[bytes]:
     body = read_bus(path) if bus else read_netmap(path)
     reduced = scan.first_notify(body) if bus else scan.netmap(body)
     return list(_lines(reduced, len(body)))
+
+
+def _option(arguments: list[str], name: str, default: str) -> str:
+    return arguments[arguments.index(name) + 1] if name in arguments else default
 
 
 def read_netmap(path: str) -> bytes:

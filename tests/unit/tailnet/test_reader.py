@@ -15,6 +15,7 @@ from contrib.demo.reader_listener import WITHOUT_CAPABILITIES
 from pam_tailscale.tailnet import reader
 from pam_tailscale.tailnet.netmap import reader_command
 from tests.support.impostor import impostor
+from tests.unit.tailnet.test_state import KEY, SEALED, state_of, written
 
 Lines = list[dict[str, object]]
 
@@ -140,14 +141,53 @@ def test_a_netmap_just_below_the_cap_fits_into_memory(server: Server) -> None:
     assert lines[-1] == {"end": True}
 
 
-@pytest.mark.parametrize("request_", [b"", b"netmap", b"state\n", b"netmap \n", b"x" * 64, b"netmap\nnetmap\n"])
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"",
+        b"netmap",
+        b"state\n",
+        b"netmap \n",
+        b"x" * 64,
+        b"netmap\nnetmap\n",
+        b"machine-key",
+        b"machine-key \n",
+        b"netmap\nmachine-key\n",
+        b"machine_key\n",
+    ],
+)
 def test_any_other_request_is_refused(server: Server, request_: bytes) -> None:
-    """There is one thing it does."""
+    """There are two things it does."""
     lines, status = run(server.path, request=request_)
     assert len(lines) == 1
     assert "upgrade agent and reader" in str(lines[0]["error"])
     assert status == 1
     assert not server.asked
+
+
+def test_the_machine_key_is_given(server: Server, tmp_path: Path) -> None:
+    """It alone of all that the state holds, without a capability, and without asking tailscaled."""
+    path = written(tmp_path, state_of())
+    lines, status = run(server.path, "--state", path, request=b"machine-key\n", prefix=WITHOUT_CAPABILITIES)
+    assert lines == [{"format": 1, "machine_key": KEY}]
+    assert status == 0
+    assert not server.asked
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "No such file"), (SEALED, "sealed by the TPM"), ({}, "no machine key in it"), (b"\xff", "not understood")],
+    ids=["none", "sealed", "not logged in", "garbage"],
+)
+def test_without_a_machine_key_the_reader_says_why(
+    server: Server, tmp_path: Path, content: object, message: str
+) -> None:
+    """One line, as with the netmap."""
+    path = str(tmp_path / "tailscaled.state") if content is None else written(tmp_path, content)
+    lines, status = run(server.path, "--state", path, request=b"machine-key\n")
+    assert len(lines) == 1
+    assert message in str(lines[0]["error"])
+    assert status == 1
 
 
 def test_only_root_is_believed(socket_path: Path) -> None:
