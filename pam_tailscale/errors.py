@@ -34,3 +34,12 @@ class TailscaledNotRootError(TailscaledError):
 
 class PolicyShapeError(PamTailscaleError):
     """The SSH policy has a shape this version does not know. It is refused, never guessed at."""
+
+
+class CheckError(PamTailscaleError):
+    """What a check needs cannot be asked, or answered in a way that must not be used: nobody passes by it."""
+
+    def __init__(self, text: str, retry_after: float = 0.0) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
+        """Seconds that whoever was asked wants to be left alone."""

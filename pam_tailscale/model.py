@@ -18,9 +18,10 @@ TAILNET_NETWORKS: tuple[IPNetwork, ...] = (
 
 
 class Verdict(enum.Enum):
-    """What is answered. A check that is needed becomes a verdict of its own only where it can be passed."""
+    """What is answered. CHECK is a no as well, but for the method by which a check can be passed."""
 
     ALLOW = "allow"
+    CHECK = "check"
     DENY = "deny"
 
 
@@ -94,7 +95,15 @@ class Reason(enum.Enum):
     SYSTEM_ACCOUNT = "system_account"
     NOLOGIN_ACCOUNT = "nologin_account"
     ATTRIBUTE_NOT_ENFORCED = "attribute_not_enforced"
+    # 6: the check
     CHECK_NEEDED = "check_needed"
+    CHECK_PASSED = "check_passed"
+    CHECK_TAGGED = "check_tagged"
+    CHECK_REJECTED = "check_rejected"
+    CHECK_WRONG_PERSON = "check_wrong_person"
+    CHECK_EXPIRED = "check_expired"
+    CHECK_UNAVAILABLE = "check_unavailable"
+    CHECK_BUSY = "check_busy"
     SECOND_METHOD = "second_method"
     # not a decision about the connection at all
     INTERNAL_ERROR = "internal_error"
@@ -164,6 +173,35 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Demand:
+    """What a check rule demands of a connection: that the person behind the peer has authenticated recently."""
+
+    peer: Peer
+    user: str
+    """The account that is asked for."""
+    connection: Connection
+    delegate: str
+    """The rule's holdAndDelegate, with its variables as they came; empty where the rule names none."""
+    period: float | None
+    """Seconds for which an authentication counts, 0 for `always`; None where the rule does not say."""
+
+    @property
+    def person(self) -> str:
+        """Login name of the person."""
+        return self.peer.login
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The person and the node: what a pending check belongs to."""
+        return self.peer.login, self.peer.stable_id
+
+    def like(self, other: "Demand") -> bool:
+        """Whether the answer to one is the answer to the other: all but the connection is the same."""
+        mine = (self.key, self.user, self.delegate, self.period)
+        return mine == (other.key, other.user, other.delegate, other.period)
+
+
+@dataclass(frozen=True, slots=True)
 class Pin:
     """The control plane, tailnet and node that root has pinned this host to."""
 
@@ -191,6 +229,8 @@ class Decision:
     """The rule's own message for the person who logs in."""
     mapped_user: str = ""
     """Where a rule maps the requested name to another: that name."""
+    demand: Demand | None = None
+    """With the verdict CHECK: what has to be shown."""
     told: Reason | None = None
     """The reason that whoever logs in is told by, where `reason` itself would tell which accounts exist."""
 

@@ -5,7 +5,18 @@ from pathlib import Path
 import pytest
 
 from pam_tailscale import paths
-from pam_tailscale.config import AgentConfig, Config, TailscaledConfig, parse
+from pam_tailscale.config import (
+    AgentConfig,
+    CheckBy,
+    CheckConfig,
+    Config,
+    OidcConfig,
+    Period,
+    StoreConfig,
+    TailscaledConfig,
+    WithoutAuthTime,
+    parse,
+)
 from pam_tailscale.errors import ConfigError
 from pam_tailscale.model import Mode
 
@@ -33,6 +44,32 @@ def test_every_key() -> None:
         [tailscaled]
         socket = "/t"
         timeout = 9.5
+        [check]
+        by = "oidc"
+        period = "90m"
+        waiting = 64
+        qr = true
+        store = "/c"
+        [oidc]
+        issuer = "https://login.example.com/realm"
+        client_id = "ssh"
+        client_secret_file = "/secret"
+        scopes = "openid email profile"
+        prompt = ""
+        domains = ["example.com", "example.org"]
+        subjects = { "bob@" = "42" }
+        algorithms = ["ES256"]
+        without_auth_time = "trust issue time"
+        ca_file = "/ca"
+        timeout = 4
+        [store]
+        address = "redis.example.com:6380"
+        tls = false
+        ca_file = "/store-ca"
+        username = "ssh"
+        password_file = "/password"
+        database = 3
+        prefix = "x"
     """
     assert parse(text, "agent.toml") == Config(
         mode=Mode.OBSERVE,
@@ -40,6 +77,29 @@ def test_every_key() -> None:
         trust_operator=True,
         agent=AgentConfig("u", "k", "g", Path("/s"), Path("/r"), Path("/p"), 64),
         tailscaled=TailscaledConfig(Path("/t"), 9.5),
+        check=CheckConfig(CheckBy.OIDC, Period(5400), 64, qr=True, store=Path("/c")),
+        oidc=OidcConfig(
+            issuer="https://login.example.com/realm",
+            client_id="ssh",
+            client_secret_file=Path("/secret"),
+            scopes="openid email profile",
+            prompt="",
+            domains=("example.com", "example.org"),
+            subjects={"bob@": "42"},
+            algorithms=("ES256",),
+            without_auth_time=WithoutAuthTime.TRUST_ISSUE_TIME,
+            ca_file=Path("/ca"),
+            timeout=4.0,
+        ),
+        store=StoreConfig(
+            "redis.example.com:6380",
+            tls=False,
+            ca_file=Path("/store-ca"),
+            username="ssh",
+            password_file=Path("/password"),
+            database=3,
+            prefix="x",
+        ),
     )
 
 
@@ -54,8 +114,96 @@ def test_dotted_keys_and_inline_tables_are_sections() -> None:
     assert parse("agent = {threads = 3}", "agent.toml").agent.threads == 3
 
 
+PERIODS = {"1m": 60, "60s": 60, "12h": 43200, "7d": 604800, "168h": 604800, "always": 0}
+
+
+@pytest.mark.parametrize(("text", "seconds"), PERIODS.items())
+def test_periods(text: str, seconds: int) -> None:
+    """As a tailnet's policy writes them."""
+    assert parse(f'[check]\nperiod = "{text}"', "agent.toml").check.period == seconds
+
+
+OIDC = """\
+[check]
+by = "oidc"
+[oidc]
+issuer = "https://login.example.com"
+client_id = "ssh"
+domains = ["example.com"]
+"""
+
+
+def test_the_least_that_an_identity_provider_needs() -> None:
+    """Where it is, who we are there, for whom it may speak."""
+    config = parse(OIDC, "agent.toml")
+    assert (config.check.by, config.oidc.prompt) == (CheckBy.OIDC, "login")
+    assert config.oidc.without_auth_time is WithoutAuthTime.REFUSE
+
+
+def changed(key: str, value: str) -> str:
+    """OIDC with another value for a key, on line 4, 5 or 6; or with a line more."""
+    lines = [f"{key} = {value}" if line.startswith(f"{key} ") else line for line in OIDC.splitlines()]
+    return "\n".join(lines if f"{key} = {value}" in lines else [*lines, f"{key} = {value}"])
+
+
+def store(address: str) -> str:
+    """OIDC with a shared store, whose address is on line 8."""
+    return f'{OIDC}[store]\naddress = "{address}"'
+
+
+@pytest.mark.parametrize("address", ["redis.example.com:6379", "192.0.2.1:1", "[2001:db8::1]:6379", "/run/redis.sock"])
+def test_where_a_shared_store_may_be(address: str) -> None:
+    """At a port or a socket."""
+    assert parse(store(address), "agent.toml").store.address == address
+
+
 WRONG: dict[str, tuple[str, int, str]] = {
-    "unknown key": ("allow_rot = true", 1, "allow_rot is unknown here; known: agent, allow_root, mode, "),
+    "a period without a unit": ("[check]\nperiod = '12'", 2, 'check.period must be "always", or a number with'),
+    "a period as a number": ("[check]\nperiod = 12", 2, 'check.period must be "always", or a number with'),
+    "a period that is too short": ("[check]\nperiod = '59s'", 2, "from one minute"),
+    "a period that is too long": ("[check]\nperiod = '169h'", 2, "to a week"),
+    "no period": ("[check]\nperiod = '0s'", 2, 'check.period must be "always", or a number with'),
+    "a period of other digits": ("[check]\nperiod = '\u0661h'", 2, "check.period must be"),
+    "nobody to ask": ("[check]\nby = 'both'", 2, "check.by must be one of control, oidc"),
+    "nobody may wait": ("[check]\nwaiting = 0", 2, "check.waiting must be from 1 to 64"),
+    "all may wait": ("[check]\nwaiting = 65", 2, "check.waiting must be from 1 to 64"),
+    "oidc without anything": ("[check]\nby = 'oidc'", 1, "oidc.issuer must be the provider's https:// address"),
+    "an issuer by http": (changed("issuer", "'http://a.example'"), 4, "oidc.issuer must be the provider's https://"),
+    "an issuer with a query": (changed("issuer", "'https://a.example/?a'"), 4, "must be the provider's https://"),
+    "an issuer with a user": (changed("issuer", "'https://u@a.example'"), 4, "must be the provider's https://"),
+    "an issuer without a host": (changed("issuer", "'https:///a'"), 4, "must be the provider's https://"),
+    "an issuer that is no address": (changed("issuer", "'https://[a'"), 4, "oidc.issuer is no address"),
+    "an issuer of many tenants": (
+        changed("issuer", "'https://login.microsoftonline.com/common/v2.0'"),
+        4,
+        "oidc.issuer stands for every organisation: name the tenant of yours",
+    ),
+    "no client": (changed("client_id", "''"), 5, "oidc.client_id is missing"),
+    "nobody to vouch for": (changed("domains", "[]"), 6, "oidc.domains is missing"),
+    "a domain in capitals": (changed("domains", "['Example.com']"), 6, "no domain in lower case"),
+    "an address as domain": (changed("domains", "['a@example.com']"), 6, "no domain in lower case"),
+    "a domain that is none": (changed("domains", "['']"), 6, "no domain in lower case"),
+    "a domain beyond ASCII": (changed("domains", "['ex\u00e4mple.com']"), 6, "no domain in lower case"),
+    "domains as text": (changed("domains", "'example.com'"), 6, "oidc.domains must be a list of texts"),
+    "domains as numbers": (changed("domains", "[1]"), 6, "oidc.domains must be a list of texts"),
+    "subjects as text": (changed("subjects", "'a'"), 7, "oidc.subjects must be a section of texts"),
+    "subjects as numbers": (changed("subjects", "{ a = 1 }"), 7, "oidc.subjects must be a section of texts"),
+    "no signature": (changed("algorithms", "['RS256', 'none']"), 7, "oidc.algorithms must be of ES256"),
+    "a shared secret as signature": (changed("algorithms", "['HS256']"), 7, "oidc.algorithms must be of ES256"),
+    "no algorithm": (changed("algorithms", "[]"), 7, "oidc.algorithms must be of ES256"),
+    "no openid": (changed("scopes", "'email'"), 7, "oidc.scopes must have openid among them"),
+    "too long for a login": (changed("timeout", "4.1"), 7, "oidc.timeout must be more than 0 and at most 4 seconds"),
+    "half a word for a lax provider": (
+        changed("without_auth_time", "'trust'"),
+        7,
+        "oidc.without_auth_time must be one of refuse, trust issue time",
+    ),
+    "a relative secret": (changed("client_secret_file", "'secret'"), 7, "must be an absolute path in quotes"),
+    "a store for the control plane": ("[store]\naddress = 'a:1'", 2, "store.address is of use only where"),
+    "a store without a port": (store("redis.example.com"), 8, "store.address must be HOST:PORT"),
+    "a store as URL": (store("redis://a:1"), 8, "store.address must be HOST:PORT"),
+    "a store at a bare v6 address": (store("2001:db8::1:6379"), 8, "store.address must be HOST:PORT"),
+    "unknown key": ("allow_rot = true", 1, "allow_rot is unknown here; known: agent, allow_root, check, mode, "),
     "unknown section": ("\n[agents]\nuser = 'x'", 2, "agents is unknown here"),
     "unknown key of a section": ("mode = 'enforce'\n\n[agent]\n# no\nusr = 'x'", 5, "agent.usr is unknown here"),
     "a key in the wrong section": (

@@ -1,11 +1,13 @@
 """Addresses and what they print as."""
 
+import dataclasses
 import ipaddress
+from typing import Any
 
 import pytest
 
-from pam_tailscale.model import Connection, Decision, Reason, Verdict, in_tailnet, join_port, parse_address
-from tests.support.facts import PEER, TAGGED
+from pam_tailscale.model import Connection, Decision, Demand, Reason, Verdict, in_tailnet, join_port, parse_address
+from tests.support.facts import CONNECTION, PEER, TAGGED
 
 
 @pytest.mark.parametrize(
@@ -83,5 +85,40 @@ def test_an_identity_is_a_person_or_tags() -> None:
 
 
 def test_only_allow_is_allowed() -> None:
-    """There is no third value that could be read as yes."""
-    assert [Decision(verdict, Reason.ACCEPTED, "x").allowed for verdict in Verdict] == [True, False]
+    """No other value could be read as yes."""
+    allowed = [verdict for verdict in Verdict if Decision(verdict, Reason.ACCEPTED, "x").allowed]
+    assert allowed == [Verdict.ALLOW]
+
+
+DEMAND = Demand(PEER, "alice", CONNECTION, "https://unused/", period=None)
+
+
+def test_a_demand_is_a_persons_on_a_node() -> None:
+    """By the login and the node's stable id, which no other node has."""
+    assert (DEMAND.person, DEMAND.key) == (PEER.login, (PEER.login, PEER.stable_id))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"user": "root"},
+        {"delegate": "https://other/"},
+        {"period": 0.0},
+        {"peer": dataclasses.replace(PEER, login="bob@example.com")},
+        {"peer": dataclasses.replace(PEER, stable_id="n8CNTRL")},
+    ],
+    ids=["account", "rule", "period", "person", "node"],
+)
+def test_the_answer_to_one_demand_is_not_that_to_another(change: dict[str, Any]) -> None:
+    """All but the connection, and what may change of a node, has to be the same."""
+    assert not DEMAND.like(dataclasses.replace(DEMAND, **change))
+
+
+def test_demands_that_differ_by_their_connection_are_alike() -> None:
+    """And by what a node may change: its name, its addresses, its key's expiry."""
+    other = dataclasses.replace(
+        DEMAND,
+        connection=dataclasses.replace(CONNECTION, client_port=1),
+        peer=dataclasses.replace(PEER, name="renamed", addresses=(), key_expiry=1.0),
+    )
+    assert DEMAND.like(other)
