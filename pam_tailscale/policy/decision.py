@@ -9,6 +9,7 @@ import dataclasses
 from pam_tailscale.model import (
     Account,
     Decision,
+    Demand,
     Mode,
     Peer,
     Pin,
@@ -50,8 +51,11 @@ def decide_with_trace(
         return decision, _only_trace(request, facts, now) if trace else None
     query = Query.of(peer, request.connection.client, request.user, account.uid)
     outcome = evaluate(facts.knowledge.policies, query, now, trace=trace)
-    problem = _rule(outcome) or limit(outcome, account, limits) or _check(outcome)
-    return _decision(problem, outcome, peer, decision_id), outcome
+    problem = _rule(outcome) or limit(outcome, account, limits) or _check(outcome, peer)
+    decision = _decision(problem, outcome, peer, decision_id)
+    if decision.allowed and outcome.reason is Reason.CHECK_NEEDED:
+        decision = _demanded(decision, outcome, request, peer)
+    return decision, outcome
 
 
 def _told_as_if_fit(decision: Decision, request: Request, facts: Facts, now: float) -> Decision:
@@ -231,13 +235,29 @@ def _rule(outcome: Outcome) -> Problem | None:
     return Problem(outcome.reason, _RULE_DETAILS[outcome.reason])
 
 
-def _check(outcome: Outcome) -> Problem | None:
-    """Step 6: a check cannot be passed with this version, so the rule is a no."""
-    if outcome.reason is not Reason.CHECK_NEEDED:
+def _check(outcome: Outcome, peer: Peer) -> Problem | None:
+    """Step 6: a check is a person's, and a tagged node has none."""
+    if outcome.reason is not Reason.CHECK_NEEDED or not peer.tags:
         return None
     return Problem(
-        Reason.CHECK_NEEDED,
-        "the rule asks for a check, which this version cannot do: use an accept rule, or upgrade pam-tailscale",
+        Reason.CHECK_TAGGED,
+        f"the rule asks for a check, and {peer.name} is tagged, so there is no person behind it who could pass one: "
+        "use an accept rule for tagged nodes",
+    )
+
+
+def _demanded(decision: Decision, outcome: Outcome, request: Request, peer: Peer) -> Decision:
+    """All but the check holds: say what has to be shown."""
+    action = outcome.rule.action if outcome.rule else None
+    delegate = action.hold_and_delegate if action else ""
+    demand = Demand(peer, request.user, request.connection, delegate, period=None)
+    return dataclasses.replace(
+        decision,
+        verdict=Verdict.CHECK,
+        reason=Reason.CHECK_NEEDED,
+        detail="the rule asks for a check: the person has to authenticate, which needs a login that can show a prompt",
+        message="",
+        demand=demand,
     )
 
 

@@ -85,6 +85,11 @@ class Policy:
         """The rules that could be about this peer, in order. All others mismatch by principal."""
         return [self.rules[position] for position in self._index.positions(address.packed, node, login)]
 
+    @property
+    def asks_for_checks(self) -> bool:
+        """Whether any rule lets in only who has passed a check."""
+        return any(rule.action is not None and rule.action.hold_and_delegate for rule in self.rules)
+
 
 class _Index:
     """Positions of rules by what their principals name; `always` holds those that no name narrows."""
@@ -189,25 +194,15 @@ def parse_rule(raw: object, number: int) -> Rule:
         number=number,
         principals=about,
         users=users,
-        action=None if action is None else _parse_action(action),
+        action=None if action is None else parse_action(action),
         expires=expires,
         accept_env=accept_env,
         unknown=unknown,
     )
 
 
-def _parse_principal(raw: object) -> Principal:
-    fields = _Fields(raw)
-    return Principal(
-        node=fields.take("node", str, ""),
-        address=_packed(fields.take("nodeIP", str, "")),
-        login=fields.take("userLogin", str, ""),
-        any=fields.flag("any"),
-        unknown=fields.unknown(),
-    )
-
-
-def _parse_action(raw: Mapping[str, object]) -> Action:
+def parse_action(raw: object) -> Action:
+    """Read one tailcfg.SSHAction, of a rule or from the control plane. Never raises: what is odd is in `unknown`."""
     fields = _Fields(raw)
     return Action(
         accept=fields.flag("accept"),
@@ -220,6 +215,17 @@ def _parse_action(raw: Mapping[str, object]) -> Action:
         allow_remote_port_forwarding=fields.flag("allowRemotePortForwarding"),
         recorders=fields.texts("recorders"),
         on_recording_failure=bool(fields.take("onRecordingFailure", dict, {})),
+        unknown=fields.unknown(),
+    )
+
+
+def _parse_principal(raw: object) -> Principal:
+    fields = _Fields(raw)
+    return Principal(
+        node=fields.take("node", str, ""),
+        address=_packed(fields.take("nodeIP", str, "")),
+        login=fields.take("userLogin", str, ""),
+        any=fields.flag("any"),
         unknown=fields.unknown(),
     )
 

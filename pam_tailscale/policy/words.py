@@ -3,11 +3,17 @@
 Text for the administrator is made elsewhere and never comes here.
 """
 
-from pam_tailscale.model import Decision, Reason
-from pam_tailscale.wire import TEXT_TRY_AGAIN
+from pam_tailscale.model import Decision, Reason, Verdict
+from pam_tailscale.wire import PROMPT_MAX, TEXT_TRY_AGAIN
 
 USER_SHOWN = 64
 """Characters of a user name that are repeated to the person."""
+HOLD_SHOWN = 1400
+"""Characters of what a provider of checks wants the person to read."""
+NOWHERE = "tailscale: this login needs a check, and whoever asks for it names no page: ask your administrator."
+"""What a person reads where a provider holds a login without a word."""
+REFUSAL_SHOWN = 600
+"""The same where it stands before a refusal."""
 
 _PASSING = frozenset(
     {
@@ -24,6 +30,8 @@ _PASSING = frozenset(
         Reason.OPERATOR,
         Reason.STATE_CHANGED,
         Reason.POLICY_UNAVAILABLE,
+        Reason.CHECK_UNAVAILABLE,
+        Reason.CHECK_BUSY,
         Reason.INTERNAL_ERROR,
     }
 )
@@ -33,10 +41,15 @@ _PASSING = frozenset(
 def person_text(decision: Decision, user: str) -> str:
     """The line for whoever is refused, with the decision's id; for an accepted login the rule's own message, if any.
 
+    A refusal has a message in front of it only after a check, whose prompt has told already that there is an account.
     The first form repeats the words of Tailscale's own server (tailssh.go), which people search for.
     """
     if decision.allowed:
         return printable(decision.message)
+    if decision.verdict is Verdict.CHECK:
+        return ""
+    told = decision.message[:REFUSAL_SHOWN] if decision.demand is not None else ""
+    before = printable(told).rstrip() + "\n" if told else ""
     reason = decision.told or decision.reason
     if reason in _PASSING:
         said = TEXT_TRY_AGAIN
@@ -44,7 +57,19 @@ def person_text(decision: Decision, user: str) -> str:
         said = f"tailscale: log in as {quoted(decision.mapped_user)}"
     else:
         said = f"tailscale: tailnet policy does not permit you to SSH as user {quoted(user)}"
-    return f"{said} (decision {decision.id})"
+    return f"{before}{said} (decision {decision.id})"
+
+
+def prompt_text(hold: str, code: str, decision_id: str) -> str:
+    """The prompt of a check: where to go, as the provider says it, and that Enter goes on.
+
+    Nothing is shown while PAM waits (design section 2), so the prompt itself says all. A QR code that does not fit is
+    left out.
+    """
+    where = printable(hold[:HOLD_SHOWN]).rstrip() or NOWHERE
+    enter = f"Press Enter now, or after approving (check {decision_id}): "
+    with_code = f"{where}\n{code}{enter}"
+    return with_code if len(with_code.encode()) <= PROMPT_MAX else f"{where}\n{enter}"
 
 
 def quoted(text: str, longest: int = USER_SHOWN) -> str:

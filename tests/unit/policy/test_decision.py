@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pam_tailscale.model import Account, Decision, IPAddress, Mode, Reason, Request, Verdict, parse_address
+from pam_tailscale.model import Account, Decision, Demand, IPAddress, Mode, Reason, Request, Verdict, parse_address
 from pam_tailscale.policy.decision import decide, decide_with_trace
 from pam_tailscale.policy.facts import Facts, Limits, Problem, RouteBack
 from pam_tailscale.policy.words import person_text
@@ -17,6 +17,7 @@ from tests.support.facts import (
     ACCEPT,
     ALICE,
     CHECK,
+    CONNECTION,
     INTERFACE,
     LIMITS,
     NOW,
@@ -171,7 +172,6 @@ BAD: list[tuple[float, str, Change, Reason]] = [
     (22, "mapped", ruled(rule({"alice": "deploy"})), Reason.RULE_MAPS_USER),
     (22, "mapped to root", ruled(rule({"*": "root"})), Reason.RULE_MAPS_USER),
     (22, "duration", ruled(rule({"*": "="}, ACCEPT | {"sessionDuration": 1})), Reason.ATTRIBUTE_NOT_ENFORCED),
-    (22, "check", ruled(rule({"*": "="}, CHECK)), Reason.CHECK_NEEDED),
 ]
 IDS = [name for _, name, _, _ in BAD]
 
@@ -209,6 +209,14 @@ def test_every_reason_of_a_decision_has_a_row() -> None:
     """But those that stand beside: what no login on these facts can come to is listed here."""
     elsewhere = {
         Reason.ACCEPTED,
+        Reason.CHECK_NEEDED,  # below: no refusal, but nobody is let in by it
+        Reason.CHECK_TAGGED,
+        Reason.CHECK_PASSED,  # the agent's, see test_logins.py
+        Reason.CHECK_REJECTED,
+        Reason.CHECK_WRONG_PERSON,
+        Reason.CHECK_EXPIRED,
+        Reason.CHECK_UNAVAILABLE,
+        Reason.CHECK_BUSY,
         Reason.ROOT_NOT_ALLOWED,  # below, with the accounts it is about
         Reason.SYSTEM_ACCOUNT,
         Reason.NOLOGIN_ACCOUNT,
@@ -306,6 +314,29 @@ def test_without_a_peer_there_is_no_trace() -> None:
     assert decide_with_trace(case.request, case.facts, case.limits, NOW, "x")[1] is None
 
 
+def test_a_check_is_demanded_of_whom_all_else_lets_in() -> None:
+    """It says of whom, as which account, over which connection, and whom the rule asks."""
+    decision = ruled(rule({"*": "="}, CHECK | {"message": "hello"}))(Case()).decide()
+    assert (decision.verdict, decision.reason, decision.allowed) == (Verdict.CHECK, Reason.CHECK_NEEDED, False)
+    assert (decision.rule, decision.source, decision.peer, decision.message) == (1, "netmap", PEER, "")
+    assert decision.detail
+    assert decision.demand == Demand(PEER, "alice", CONNECTION, CHECK["holdAndDelegate"], period=None)
+
+
+@pytest.mark.parametrize(("step", "name", "turn_bad", "reason"), BAD, ids=IDS)
+def test_strangers_and_unknown_names_create_no_checks(step: float, name: str, turn_bad: Change, reason: Reason) -> None:  # noqa: ARG001 (the table's columns)
+    """Whatever is wrong before the check comes first, and demands nothing."""
+    decision = turn_bad(ruled(rule({"*": "="}, CHECK))(Case())).decide()
+    assert (decision.verdict, decision.demand) == (Verdict.DENY, None)
+
+
+def test_a_tagged_node_has_no_person_to_check() -> None:
+    """Whoever is at its keyboard could approve for anybody."""
+    decision = found(peer=TAGGED)(ruled(rule({"*": "="}, CHECK))(Case())).decide()
+    assert (decision.verdict, decision.reason, decision.demand) == (Verdict.DENY, Reason.CHECK_TAGGED, None)
+    assert "accept rule" in decision.detail
+
+
 POLICIES: dict[str, list[dict[str, Any]]] = {
     "maps everybody": [rule({"*": "deploy"})],
     "maps some": [rule({"alice": "deploy"}), rule({"*": "="}, REJECT, {"node": "other"})],
@@ -315,7 +346,6 @@ POLICIES: dict[str, list[dict[str, Any]]] = {
     "is about nobody": [rule({"*": "="}, ACCEPT, {"node": "other"})],
     "is not understood": [rule({"*": "="}, newField=1)],
     "withholds": [rule({"*": "="}, {"accept": True})],
-    "asks for a check": [rule({"*": "="}, CHECK)],
 }
 TROUBLES: dict[str, Change] = {
     "none": lambda case: case,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pam_tailscale.errors import PolicyShapeError
 from pam_tailscale.model import parse_address
-from pam_tailscale.policy.rules import Action, Policy, Principal, Rule, parse_policy, parse_rule
+from pam_tailscale.policy.rules import Action, Policy, Principal, Rule, parse_action, parse_policy, parse_rule
 from tests.support.facts import ACCEPT, rule
 
 JSON = st.recursive(
@@ -110,6 +110,15 @@ def test_what_an_action_does_not_know_it_names(change: dict[str, object], unknow
     action = parse_rule(rule({}, ACCEPT | change), 1).action
     assert action is not None
     assert action.unknown == (unknown,)
+    assert parse_action(ACCEPT | change) == action
+
+
+@pytest.mark.parametrize("raw", [None, [], "accept", 1, True], ids=repr)
+def test_what_is_no_action_at_all_accepts_nothing(raw: object) -> None:
+    """As it may come from the control plane."""
+    action = parse_action(raw)
+    assert action.unknown
+    assert not action.accept
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,23 @@
 """What the person reads: three forms, one line, nothing that a terminal acts on."""
 
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pam_tailscale.model import Decision, Reason, Verdict
-from pam_tailscale.policy.words import USER_SHOWN, person_text, printable, quoted
+from pam_tailscale.model import Decision, Demand, Reason, Verdict
+from pam_tailscale.policy.words import (
+    HOLD_SHOWN,
+    REFUSAL_SHOWN,
+    USER_SHOWN,
+    person_text,
+    printable,
+    prompt_text,
+    quoted,
+)
+from pam_tailscale.wire import PROMPT_MAX
+from tests.support.facts import CONNECTION, PEER
 
 PASSING = "tailscale: this host cannot ask the tailnet's policy at the moment, try again later (decision ab12)"
 NO = 'tailscale: tailnet policy does not permit you to SSH as user "alice" (decision ab12)'
@@ -25,6 +37,8 @@ ABOUT_THE_HOST = {
     Reason.OPERATOR,
     Reason.STATE_CHANGED,
     Reason.POLICY_UNAVAILABLE,
+    Reason.CHECK_UNAVAILABLE,
+    Reason.CHECK_BUSY,
     Reason.INTERNAL_ERROR,
 }
 
@@ -49,6 +63,47 @@ def test_every_refusal_has_one_of_three_forms(reason: Reason) -> None:
     """With the id that finds the decision; nothing of the reason itself."""
     expected = PASSING if reason in ABOUT_THE_HOST else MAPPED if reason is Reason.RULE_MAPS_USER else NO
     assert person_text(denied(reason), "alice") == expected
+
+
+def after_a_check(message: str, verdict: Verdict = Verdict.DENY) -> Decision:
+    """The decision about a login whose check was begun."""
+    demand = Demand(PEER, "alice", CONNECTION, "https://unused/", None)
+    return dataclasses.replace(denied(Reason.CHECK_REJECTED), message=message, verdict=verdict, demand=demand)
+
+
+def test_a_refused_check_says_what_its_provider_says() -> None:
+    """In front of the usual form, bounded, and nothing in it that a terminal obeys."""
+    assert person_text(after_a_check("ask bob\x1b[2J\n"), "alice") == f"ask bob\ufffd[2J\n{NO}"
+    assert person_text(after_a_check(""), "alice") == NO
+    assert person_text(after_a_check("m" * 5000), "alice") == "m" * REFUSAL_SHOWN + f"\n{NO}"
+
+
+def test_a_check_that_is_needed_is_no_refusal() -> None:
+    """The method that can pass it comes next: a text would be shown after that had succeeded."""
+    assert person_text(after_a_check("of the rule", Verdict.CHECK), "alice") == ""
+
+
+def test_a_prompt_says_where_to_go_and_what_enter_does() -> None:
+    """With the id that finds the check; nothing in it that a terminal obeys."""
+    enter = "Press Enter now, or after approving (check ab12): "
+    assert prompt_text("open https://a\x07\n\n", "", "ab12") == f"open https://a\ufffd\n{enter}"
+    assert prompt_text("open", "##\n##\n", "ab12") == f"open\n##\n##\n{enter}"
+
+
+def test_a_prompt_without_a_page_says_that() -> None:
+    """A control plane may hold a login without a word."""
+    assert prompt_text("\n", "", "ab12").startswith(
+        "tailscale: this login needs a check, and whoever asks for it names no page"
+    )
+
+
+@pytest.mark.parametrize("letter", ["m", "\u2588", "\N{GRINNING FACE}"])
+def test_a_prompt_fits_the_protocol(letter: str) -> None:
+    """What the provider says is cut; a QR code that does not fit is left out, and never a part of one."""
+    prompt = prompt_text(letter * 9000, "x" * 9000, "ab12")
+    assert prompt.startswith(letter * HOLD_SHOWN + "\nPress")
+    assert len(prompt.encode()) <= PROMPT_MAX
+    assert "x" not in prompt
 
 
 @pytest.mark.parametrize(
