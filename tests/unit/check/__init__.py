@@ -1,0 +1,1 @@
+"""Tests of pam_tailscale/check."""
