@@ -16,6 +16,8 @@ PACKAGE = ROOT / "pam_tailscale"
 MODULE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 60
 
+PURE_CHECKS = ("desk", "evidence", "flow", "idtoken", "keyset", "noise", "passes", "qr", "strict", "trouble")
+"""The part of check mode that decides and does no I/O."""
 # The first prefix that fits gives a module's layer; it may import from its own layer and from lower ones.
 LAYERS = [
     ("pam_tailscale.agent.app", 4),
@@ -24,11 +26,14 @@ LAYERS = [
     ("pam_tailscale.client", 2),
     ("pam_tailscale.pin", 2),
     ("pam_tailscale.tailnet", 2),
+    *((f"pam_tailscale.check.{name}", 1) for name in PURE_CHECKS),
+    ("pam_tailscale.check", 2),
     ("pam_tailscale.policy", 1),
     ("pam_tailscale.wire", 1),
     ("pam_tailscale.config", 1),
     ("pam_tailscale.model", 0),
     ("pam_tailscale.errors", 0),
+    ("pam_tailscale.secret", 0),
     ("pam_tailscale.paths", 0),
     ("pam_tailscale", 0),
 ]
@@ -38,6 +43,9 @@ APART = [
     ("pam_tailscale.tailnet", "pam_tailscale.policy", ("pam_tailscale.policy.rules",)),
     ("pam_tailscale.tailnet", "pam_tailscale.client", ()),
     ("pam_tailscale.client", "pam_tailscale.tailnet", ()),
+    ("pam_tailscale.check", "pam_tailscale.tailnet", ()),
+    ("pam_tailscale.check", "pam_tailscale.client", ()),
+    ("pam_tailscale.check", "pam_tailscale.pin", ()),
 ]
 IO_MODULES = {
     "http",
@@ -188,7 +196,8 @@ def test_nothing_unfinished_and_nothing_of_one_machine() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["model", "errors", "paths", "config", "wire", "client", "tailnet", "policy", "agent", "cli", "native"]
+    "name",
+    ["model", "errors", "paths", "config", "wire", "client", "tailnet", "policy", "check", "agent", "cli", "native"],
 )
 def test_the_parts_of_the_layout_are_where_they_belong(name: str) -> None:
     """A contributor finds them by the design's names."""

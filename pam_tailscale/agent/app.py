@@ -19,17 +19,27 @@ import sdnotify
 
 from pam_tailscale import __version__, client, config, paths, wire
 from pam_tailscale.agent import accounts, process, report
+from pam_tailscale.agent.checking import Checking
+from pam_tailscale.agent.deferred import Deferred
 from pam_tailscale.agent.gather import Gatherer
 from pam_tailscale.agent.handlers import Access, Handlers
+from pam_tailscale.agent.hearing import Hearing
 from pam_tailscale.agent.journal import Journal
+from pam_tailscale.agent.logins import Logins
 from pam_tailscale.agent.memory import spared_by_the_collector
 from pam_tailscale.agent.refresh import Refresher
 from pam_tailscale.agent.server import Server
 from pam_tailscale.agent.store import KnowledgeStore
-from pam_tailscale.errors import ConfigError, PamTailscaleError
+from pam_tailscale.check import qr
+from pam_tailscale.check.flow import Provider
+from pam_tailscale.check.local import SqliteStore
+from pam_tailscale.errors import CheckError, ConfigError, PamTailscaleError, TailscaledError
+from pam_tailscale.model import IPAddress, Peer
 from pam_tailscale.policy.facts import Limits
+from pam_tailscale.secret import Secret
 from pam_tailscale.tailnet import bus, netmap, routes, stream
 from pam_tailscale.tailnet.localapi import LocalAPI
+from pam_tailscale.tailnet.machinekey import fetch_machine_key
 from pam_tailscale.tailnet.records import Netmap, tailscaled_version
 
 SWITCH_INTERVAL = 0.001
@@ -38,6 +48,8 @@ SIGNALS = {signal.SIGHUP, signal.SIGTERM, signal.SIGINT}
 LIFE_SIGN_TIMEOUT = 5.0
 NETMAP_TIMEOUT = 25.0
 """Seconds; the reader itself gives up before."""
+MACHINE_KEY_TIMEOUT = 3.0
+"""Seconds: a login waits for it."""
 
 log = logging.getLogger("pam_tailscale.agent")
 
@@ -55,6 +67,7 @@ class Agent:
         settings = self._config.agent
         keys_uid = process.account(settings.keys_user).pw_uid
         listener = process.listener(settings.socket)
+        process.own_directory(self._config.check.store.parent, settings.user)
         process.become(settings.user)
         if not process.has_group(settings.admin_group):
             log.warning("there is no group %r: only root may ask about others", settings.admin_group)
@@ -69,10 +82,18 @@ class Agent:
             routes.interface_of,
             self._tailscaled_instance,
         )
+        checks = self._config.check
+        self._checking = self._who_checks()
+        code = qr.terminal if checks.qr else lambda _: ""
+        self._logins = Logins(self._gatherer, Journal(), lambda: self._limits, self._checking, checks.waiting, code)
+        checking = self._checking
+        refresh = checking.provider.prepare if checking.scope is not None else lambda: None
+        self._hearing = Hearing(checking.local, checking.shared, self._logins.forgotten, refresh, time.time)
         handlers = Handlers(
             self._store,
             self._gatherer,
-            Journal(),
+            self._logins,
+            self._checking,
             Access(keys_uid, settings.admin_group),
             lambda: self._limits,
             self._status,
@@ -82,6 +103,8 @@ class Agent:
 
     def run(self) -> None:
         """Serve until SIGTERM."""
+        self._logins.room.start()
+        self._hearing.start()
         self._server.start()
         self._refresher.start()
         self._notifier.notify("READY=1")
@@ -95,6 +118,9 @@ class Agent:
         self._notifier.notify("STOPPING=1")
         self._server.stop()
         self._refresher.stop()
+        self._logins.room.stop()
+        self._hearing.stop()
+        self._checking.close()
 
     @staticmethod
     def _wait(interval: float | None) -> int | None:
@@ -110,15 +136,17 @@ class Agent:
         except PamTailscaleError as err:
             log.error("no sign of life: %s", err)  # noqa: TRY400 (the text is complete)
             return False
-        return self._refresher.alive
+        return self._refresher.alive and self._logins.room.alive
 
     def _reload(self) -> None:
         self._notifier.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             fresh = load_config(self._config_path)
-            kept = dataclasses.replace(fresh, agent=self._config.agent, tailscaled=self._config.tailscaled)
+            kept = dataclasses.replace(
+                self._config, mode=fresh.mode, allow_root=fresh.allow_root, trust_operator=fresh.trust_operator
+            )
             if fresh != kept:
-                log.warning("changes in [agent] and [tailscaled] take effect when the agent is restarted")
+                log.warning("changes in sections of the configuration take effect when the agent is restarted")
             self._config, self._limits, self._config_error = kept, limits_of(kept), ""
             log.info("the configuration was read again")
         except ConfigError as err:
@@ -132,7 +160,45 @@ class Agent:
         agent = report.AgentState(
             __version__, self._config.mode, uptime, self._config_error, self._config.trust_operator
         )
-        return report.status(agent, self._store.snapshot(time.monotonic()), self._gatherer.pin())
+        snapshot, problem = self._store.snapshot(time.monotonic()), self._checking.provider.problem()
+        return report.status(agent, snapshot, self._gatherer.pin(), problem)
+
+    def _who_checks(self) -> Checking:
+        """The provider of checks and the stores, as the configuration names them."""
+        settings = self._config
+        local = SqliteStore(settings.check.store)
+        if settings.check.by is config.CheckBy.OIDC:
+            from pam_tailscale.agent.identity import oidc_checking  # noqa: PLC0415 (see there)
+
+            return oidc_checking(settings, local)
+        return Checking(Deferred(self._control_provider), local)
+
+    def _control_provider(self) -> Provider:
+        from pam_tailscale.check.control import ControlProvider  # noqa: PLC0415 (see deferred.py)
+
+        return ControlProvider(
+            control=self._control,
+            machine_key=self._machine_key,
+            own_node_id=self._own_node_id,
+            wall=time.time,
+            monotonic=time.monotonic,
+        )
+
+    def _control(self) -> tuple[str, str]:
+        known = self._store.snapshot(time.monotonic()).knowledge
+        return known.control_url, known.node_id
+
+    def _machine_key(self) -> Secret:
+        try:
+            return fetch_machine_key(self._config.agent.reader_socket, MACHINE_KEY_TIMEOUT)
+        except TailscaledError as err:
+            raise CheckError(str(err)) from err
+
+    def _own_node_id(self, address: IPAddress) -> int:
+        peer = self._gatherer.whois(address, 0)
+        if not isinstance(peer, Peer):
+            raise CheckError(peer.detail if peer else f"tailscaled does not know this host's own address {address}")
+        return peer.node_id
 
     def _tailscaled_instance(self) -> tuple[int, int] | None:
         """Its socket, which every run of tailscaled makes anew."""
@@ -145,8 +211,12 @@ class Agent:
         """From the root reader; from the bus with our own uid where tailscaled still shows the netmap to everyone."""
         with spared_by_the_collector():
             if netmap.choose(tailscaled_version(version)) is netmap.Way.ROOT_READER:
-                return netmap.fetch_from_reader(self._config.agent.reader_socket, NETMAP_TIMEOUT)
-            return netmap.fetch_as_self(self._config.tailscaled.socket, NETMAP_TIMEOUT)
+                found = netmap.fetch_from_reader(self._config.agent.reader_socket, NETMAP_TIMEOUT)
+            else:
+                found = netmap.fetch_as_self(self._config.tailscaled.socket, NETMAP_TIMEOUT)
+        if found.policy is not None and found.policy.asks_for_checks:
+            self._logins.room.prepare()
+        return found
 
 
 def load_config(path: Path) -> config.Config:

@@ -3,6 +3,8 @@
     decide    root and the key helper's account
     explain   root and members of the admin group
     whois     root and members of the admin group
+    checks    root and members of the admin group
+    forget    root and members of the admin group
     status    anyone
 
 The command line's documents are JSON, sent in pieces as `info` before a verdict; a verdict that denies says that this
@@ -13,25 +15,24 @@ import dataclasses
 import datetime
 import grp
 import json
+import logging
 import os
 import pwd
 import secrets
-import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from pam_tailscale import wire
 from pam_tailscale.agent import report
+from pam_tailscale.agent.checking import Checking
 from pam_tailscale.agent.gather import Gatherer
-from pam_tailscale.agent.journal import Journal
-from pam_tailscale.agent.methods import MethodTable
-from pam_tailscale.agent.server import Asker, Send
+from pam_tailscale.agent.logins import Logins
+from pam_tailscale.agent.server import Asker, Channel, Send
 from pam_tailscale.agent.store import KnowledgeStore
 from pam_tailscale.errors import WireError
 from pam_tailscale.model import (
     Connection,
-    Decision,
     IPAddress,
     Method,
     Mode,
@@ -41,13 +42,15 @@ from pam_tailscale.model import (
     Verdict,
     parse_address,
 )
-from pam_tailscale.policy.decision import decide, decide_with_trace
+from pam_tailscale.policy.decision import decide_with_trace
 from pam_tailscale.policy.facts import Limits
-from pam_tailscale.policy.words import person_text
+from pam_tailscale.policy.words import quoted
 
 PIECE = 6000
 """Characters of a document in one message; JSON here is ASCII, so they are bytes."""
 PORT_MAX = 65535
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -79,7 +82,8 @@ class Handlers:
     Args:
         store: the knowledge of tailscaled.
         gatherer: finds out the facts.
-        journal: where decisions are written.
+        logins: answers about logins.
+        checking: who is asked for checks.
         access: who may ask what.
         limits: the host's limits as the configuration has them now.
         status: builds the status document.
@@ -89,27 +93,29 @@ class Handlers:
         self,
         store: KnowledgeStore,
         gatherer: Gatherer,
-        journal: Journal,
+        logins: Logins,
+        checking: Checking,
         access: Access,
         limits: Callable[[], Limits],
         status: Callable[[], dict[str, Any]],
     ) -> None:
         self._store = store
         self._gatherer = gatherer
-        self._journal = journal
+        self._logins = logins
+        self._checking = checking
         self._access = access
         self._limits = limits
         self._status = status
-        self._methods = MethodTable()
-        self._methods_lock = threading.Lock()
-        self._requests: dict[str, Callable[[wire.Message, Asker, Send], None]] = {
+        self._requests: dict[str, Callable[[wire.Message, Asker, Channel], None]] = {
             wire.REQUEST_DECIDE: self._decide,
             wire.REQUEST_EXPLAIN: self._explain,
             wire.REQUEST_WHOIS: self._whois,
+            wire.REQUEST_CHECKS: self._checks,
+            wire.REQUEST_FORGET: self._forget,
             wire.REQUEST_STATUS: self._answer_status,
         }
 
-    def handle(self, message: wire.Message, asker: Asker, send: Send) -> None:
+    def handle(self, message: wire.Message, asker: Asker, send: Channel) -> None:
         """Answer one request. Raises WireError where it is no request."""
         request = message.get(wire.KEY_REQUEST, "")
         handler = self._requests.get(request)
@@ -117,43 +123,11 @@ class Handlers:
             raise WireError(f"unknown request {request!r}")
         handler(message, asker, send)
 
-    def _decide(self, message: wire.Message, asker: Asker, send: Send) -> None:
-        began = time.monotonic()
+    def _decide(self, message: wire.Message, asker: Asker, send: Channel) -> None:
         request = parse_request(message)
         if not self._access.may_decide(asker, request.method, request.phase):
             raise WireError("this account may not ask about connections")
-        decision = self._one_method(request, self._decision(request))
-        self._journal.write(decision, request, (time.monotonic() - began) * 1000)
-        text = person_text(decision, request.user)
-        if decision.allowed and text:
-            send({wire.KEY_ANSWER: wire.ANSWER_INFO, wire.KEY_TEXT: text[: wire.TEXT_MAX]})
-        send(
-            {
-                wire.KEY_ANSWER: wire.ANSWER_VERDICT,
-                wire.KEY_VERDICT: decision.verdict.value,
-                wire.KEY_ID: decision.id,
-                wire.KEY_TEXT: "" if decision.allowed else text[: wire.TEXT_MAX],
-            }
-        )
-
-    def _decision(self, request: Request) -> Decision:
-        facts = self._gatherer.gather(request)
-        return decide(request, facts, self._limits(), time.time(), secrets.token_hex(4))
-
-    def _one_method(self, request: Request, decision: Decision) -> Decision:
-        """A connection that one method was granted to is not granted a second one."""
-        if not decision.allowed or request.mode is not Mode.ENFORCE:
-            return decision
-        with self._methods_lock:
-            if self._methods.admits(request, time.monotonic()):
-                return decision
-        detail = (
-            "another method was already granted to this connection: sshd's AuthenticationMethods may not list "
-            "two methods that the tailnet's policy answers"
-        )
-        return dataclasses.replace(
-            decision, verdict=Verdict.DENY, reason=Reason.SECOND_METHOD, detail=detail, message=""
-        )
+        self._logins.answer(request, send)
 
     def _explain(self, message: wire.Message, asker: Asker, send: Send) -> None:
         if not self._administers(asker, send):
@@ -171,7 +145,12 @@ class Handlers:
         facts = self._gatherer.gather(request)
         now = _moment(message.get(wire.KEY_AS_OF, ""))
         decision, outcome = decide_with_trace(request, facts, self._limits(), now, secrets.token_hex(4))
-        _send_document(send, report.explanation(request, decision, outcome, now))
+        check = None
+        if decision.demand is not None:
+            check = self._checking.about(decision.demand)
+            if self._checking.provider.recall(decision.demand, now) is not None:
+                decision = dataclasses.replace(decision, verdict=Verdict.ALLOW, reason=Reason.CHECK_PASSED, detail="")
+        _send_document(send, report.explanation(request, decision, outcome, now, check))
 
     def _whois(self, message: wire.Message, asker: Asker, send: Send) -> None:
         if not self._administers(asker, send):
@@ -179,6 +158,20 @@ class Handlers:
         address, port = address_of(message, wire.KEY_CLIENT), port_of(message, wire.KEY_CLIENT_PORT)
         knowledge = self._store.snapshot(time.monotonic()).knowledge
         _send_document(send, report.whois(address, self._gatherer.whois(address, port), knowledge))
+
+    def _checks(self, message: wire.Message, asker: Asker, send: Send) -> None:  # noqa: ARG002 (one signature)
+        if not self._administers(asker, send):
+            return
+        _send_document(send, self._checking.document(self._logins.room.pending(), time.monotonic()))
+
+    def _forget(self, message: wire.Message, asker: Asker, send: Send) -> None:
+        if not self._administers(asker, send):
+            return
+        person = message.get(wire.KEY_PERSON, "")
+        if not person:
+            raise WireError("whose checks are to be forgotten is missing")
+        log.info("check=forgotten person=%s by_uid=%d", quoted(person), asker.uid)
+        _send_document(send, {"person": person, "not_reached": self._logins.forget(person)})
 
     def _answer_status(self, message: wire.Message, asker: Asker, send: Send) -> None:  # noqa: ARG002 (one signature)
         _send_document(send, self._status())

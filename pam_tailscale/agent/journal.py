@@ -21,8 +21,11 @@ _PRIORITY_INFO, _PRIORITY_NOTICE = "6", "5"
 log = logging.getLogger(__name__)
 
 
-def fields_of(decision: Decision, request: Request, milliseconds: float) -> dict[str, str]:
-    """The line's keys and values, in their order; values as they are, not yet quoted."""
+def fields_of(decision: Decision, request: Request, milliseconds: float, provider: str = "") -> dict[str, str]:
+    """The line's keys and values, in their order; values as they are, not yet quoted.
+
+    `provider` is whoever was to say whether a check is passed; empty where none was asked for.
+    """
     peer = decision.peer
     fields = {
         "decision": decision.verdict.value,
@@ -39,6 +42,7 @@ def fields_of(decision: Decision, request: Request, milliseconds: float) -> dict
         "mode": request.mode.value,
         "ms": f"{milliseconds:.1f}",
     }
+    fields |= {"check": provider} if provider else {}
     return fields | ({"detail": decision.detail} if decision.detail else {})
 
 
@@ -60,9 +64,9 @@ class Journal:
             self._socket.settimeout(0)  # a journal that hangs must not make a login hang
             self._path = str(path)
 
-    def write(self, decision: Decision, request: Request, milliseconds: float) -> None:
+    def write(self, decision: Decision, request: Request, milliseconds: float, provider: str = "") -> None:
         """Write one decision."""
-        fields = fields_of(decision, request, milliseconds)
+        fields = fields_of(decision, request, milliseconds, provider)
         line = line_of(fields)
         if self._socket is not None:
             try:

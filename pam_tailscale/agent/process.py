@@ -66,6 +66,23 @@ def become(user: str) -> None:
         raise ConfigError("root could not be given up: report this")
 
 
+def own_directory(path: Path, user: str) -> None:
+    """Make a directory that only `user` may enter, below one of root's; systemd has made it where it starts the agent.
+
+    Nothing to do where we are not root. Raises ConfigError.
+    """
+    if os.geteuid() != 0:
+        return
+    entry = account(user)
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
+        path.chmod(0o700)
+        os.chown(path, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
+    except OSError as err:
+        raise ConfigError(f"{path}: cannot be made ({err.strerror or err}): [check] store needs a directory") from err
+
+
 def account(name: str) -> pwd.struct_passwd:
     """An account of the configuration. Raises ConfigError."""
     try:

@@ -43,8 +43,11 @@ class AgentState:
     """As the configuration has it."""
 
 
-def status(agent: AgentState, snapshot: Snapshot, pin: Pin | Problem) -> dict[str, Any]:
-    """How things stand, what is wrong, and what to do about it."""
+def status(agent: AgentState, snapshot: Snapshot, pin: Pin | Problem, checks: str = "") -> dict[str, Any]:
+    """How things stand, what is wrong, and what to do about it.
+
+    `checks`: why checks cannot be passed at the moment; empty where nothing is known to be wrong.
+    """
     known, problems = snapshot.knowledge, _problems(agent, snapshot, pin)
     return {
         "agent": {"version": agent.version, "mode": agent.mode.value, "uptime_s": round(agent.uptime)},
@@ -64,15 +67,16 @@ def status(agent: AgentState, snapshot: Snapshot, pin: Pin | Problem) -> dict[st
         ],
         "pin": _pin(pin),
         "problems": problems,
-        "warnings": _warnings(agent, known),
+        "warnings": _warnings(agent, known, checks),
         "ready": not problems,
     }
 
 
-def _warnings(agent: AgentState, known: Knowledge) -> list[str]:
+def _warnings(agent: AgentState, known: Knowledge, checks: str) -> list[str]:
     """What is not in order although logins are decided."""
+    refused = f"not every check can be passed at the moment: {checks}"
     damaged = f"the configuration was not taken, the one before is in force: {agent.config_error}"
-    return [*([damaged] if agent.config_error else []), *known.warnings]
+    return [*([damaged] if agent.config_error else []), *([refused] if checks else []), *known.warnings]
 
 
 def _pin(pin: Pin | Problem) -> dict[str, str] | None:
@@ -127,8 +131,13 @@ def whois(address: IPAddress, peer: Peer | Problem | None, known: Knowledge) -> 
     }
 
 
-def explanation(request: Request, decision: Decision, outcome: Outcome | None, now: float) -> dict[str, Any]:
-    """A decision, the rule that made it, and for every other rule why it did not."""
+def explanation(
+    request: Request, decision: Decision, outcome: Outcome | None, now: float, check: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """A decision, the rule that made it, and for every other rule why it did not.
+
+    `check`: what is known of the person's checks, where the rule asks for one.
+    """
     peer = decision.peer
     return {
         "user": request.user,
@@ -144,6 +153,7 @@ def explanation(request: Request, decision: Decision, outcome: Outcome | None, n
         "identity": peer.identity if peer else "",
         "rule": decision.rule,
         "source": decision.source,
+        "check": check,
         "rules": [_rule(source, rule, mismatch) for source, rule, mismatch in outcome.trace] if outcome else [],
     }
 

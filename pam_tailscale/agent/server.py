@@ -42,8 +42,25 @@ class Asker:
     gid: int
 
 
+class Channel:
+    """The way back to whoever asked: call it to send one message."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self.kept = False
+
+    def __call__(self, pairs: Mapping[str, str]) -> None:
+        """Send one message. Raises OSError and WireError."""
+        self._connection.send(wire.encode(pairs), socket.MSG_NOSIGNAL)
+
+    def keep(self) -> socket.socket:
+        """Take the connection over: it is answered later, and closed, by whoever called this."""
+        self.kept = True
+        return self._connection
+
+
 Send = Callable[[Mapping[str, str]], None]
-Handle = Callable[[wire.Message, Asker, Send], None]
+Handle = Callable[[wire.Message, Asker, Channel], None]
 
 
 class Server:
@@ -51,7 +68,7 @@ class Server:
 
     Args:
         listener: the socket; the server closes it when it stops.
-        handle: answers one request by calling `send`; an exception closes the connection without a verdict, a denial.
+        handle: answers one request over its channel; an exception closes the connection without a verdict, a denial.
         trusted: uids that are served at once.
         threads: how many of their requests are worked on at the same time.
     """
@@ -124,19 +141,22 @@ class Server:
                 self._serve(*item, PUBLIC_PATIENCE)
 
     def _serve(self, connection: socket.socket, asker: Asker, patience: float) -> None:
-        with connection:
-            try:
-                connection.settimeout(patience)
-                message = wire.decode(connection.recv(wire.MESSAGE_MAX + 1))
-                self._handle(message, asker, lambda pairs: _send(connection, pairs))
-            except WireError as err:
-                if self._worth_a_line(asker):
-                    log.warning("a request of uid %d, pid %d is refused: %s", asker.uid, asker.pid, err)
-            except OSError as err:
-                if self._worth_a_line(asker):
-                    log.info("uid %d, pid %d went away: %s", asker.uid, asker.pid, err)
-            except Exception:
-                log.exception("a request of uid %d, pid %d failed", asker.uid, asker.pid)
+        channel = Channel(connection)
+        try:
+            connection.settimeout(patience)
+            message = wire.decode(connection.recv(wire.MESSAGE_MAX + 1))
+            self._handle(message, asker, channel)
+        except WireError as err:
+            if self._worth_a_line(asker):
+                log.warning("a request of uid %d, pid %d is refused: %s", asker.uid, asker.pid, err)
+        except OSError as err:
+            if self._worth_a_line(asker):
+                log.info("uid %d, pid %d went away: %s", asker.uid, asker.pid, err)
+        except Exception:
+            log.exception("a request of uid %d, pid %d failed", asker.uid, asker.pid)
+        finally:
+            if not channel.kept:
+                connection.close()
 
     def _worth_a_line(self, asker: Asker) -> bool:
         """Always for the trusted, for anyone else now and then; one thread alone serves those."""
@@ -147,7 +167,3 @@ class Server:
         if due:
             self._complain_from = now + PUBLIC_COMPLAINTS
         return due
-
-
-def _send(connection: socket.socket, pairs: Mapping[str, str]) -> None:
-    connection.send(wire.encode(pairs), socket.MSG_NOSIGNAL)

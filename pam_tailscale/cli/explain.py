@@ -11,9 +11,9 @@ from pam_tailscale import wire
 from pam_tailscale.cli.options import agent_options, read_address
 from pam_tailscale.cli.output import ExitCode, print_json, print_line, print_pairs, print_table
 from pam_tailscale.client import ask_document
-from pam_tailscale.model import IPAddress, Reason
+from pam_tailscale.model import IPAddress
 
-_CHECK_NEEDED = Reason.CHECK_NEEDED.value
+_STYLES = {wire.VERDICT_ALLOW: "bold green", wire.VERDICT_CHECK: "bold yellow"}
 
 
 def _read_moment(ctx: click.Context, param: click.Parameter, value: str | None) -> str:
@@ -64,15 +64,17 @@ def exit_code(document: dict[str, Any]) -> ExitCode:
     """What the command exits with for this explanation."""
     if document["decision"] == wire.VERDICT_ALLOW:
         return ExitCode.ALLOW
+    if document["decision"] == wire.VERDICT_CHECK:
+        return ExitCode.CHECK_NEEDED
     if not document["can_tell"]:
         return ExitCode.CANNOT_TELL
-    return ExitCode.CHECK_NEEDED if document["reason"] == _CHECK_NEEDED else ExitCode.DENY
+    return ExitCode.DENY
 
 
 def _print(document: dict[str, Any]) -> None:
-    allowed = document["decision"] == wire.VERDICT_ALLOW
+    style = _STYLES.get(document["decision"], "bold red")
     by_rule = f", by rule {document['rule']} of {document['source']}" if document["rule"] is not None else ""
-    print_line(f"{document['decision']}: {document['reason']}{by_rule}", "bold green" if allowed else "bold red")
+    print_line(f"{document['decision']}: {document['reason']}{by_rule}", style)
     print_pairs(
         [
             ("account", document["user"]),
@@ -81,6 +83,7 @@ def _print(document: dict[str, Any]) -> None:
             ("as of", document["as_of"]),
             ("because", document["detail"]),
             ("person reads", document["person_reads"]),
+            *_check(document["check"]),
         ]
     )
     if document["rules"]:
@@ -92,6 +95,19 @@ def _print(document: dict[str, Any]) -> None:
                 for one in document["rules"]
             ),
         )
+
+
+def _check(check: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """What is known of the person's checks, where the rule asks for one."""
+    if check is None:
+        return []
+    last = f"{check['last']} by {check['last_by']}" if check["last"] else "none known here"
+    return [
+        ("check by", check["by"]),
+        ("period", check["period"]),
+        ("last passed", last),
+        ("valid until", check["until"] or "not now"),
+    ]
 
 
 def _users(users: dict[str, str]) -> str:

@@ -5,7 +5,7 @@ import sys
 import click
 
 from pam_tailscale import __version__
-from pam_tailscale.cli import explain, pin, status, whois
+from pam_tailscale.cli import check, explain, pin, status, whois
 from pam_tailscale.cli.output import ExitCode, complain
 from pam_tailscale.errors import PamTailscaleError
 
@@ -25,7 +25,7 @@ def cli() -> None:
     """
 
 
-for command in (status.status, whois.whois, explain.explain, pin.pin):
+for command in (status.status, whois.whois, explain.explain, check.check, pin.pin):
     cli.add_command(command)
 
 

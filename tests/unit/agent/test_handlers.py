@@ -7,21 +7,27 @@ import os
 import pwd
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
 
 from pam_tailscale import wire
+from pam_tailscale.agent.checking import Checking
 from pam_tailscale.agent.gather import Gatherer
 from pam_tailscale.agent.handlers import PIECE, Access, Handlers, address_of, parse_request, port_of
 from pam_tailscale.agent.journal import Journal
-from pam_tailscale.agent.server import Asker
+from pam_tailscale.agent.logins import Logins
+from pam_tailscale.agent.server import Asker, Channel
 from pam_tailscale.agent.store import KnowledgeStore
+from pam_tailscale.check.flow import Passed
+from pam_tailscale.check.local import SqliteStore
 from pam_tailscale.errors import WireError
 from pam_tailscale.model import Decision, IPAddress, Method, Mode, Peer, Phase, Reason, Request, parse_address
 from pam_tailscale.policy.facts import Facts, Limits, Problem
-from tests.support.facts import ACCEPT, CLIENT, LIMITS, PEER, SERVER, facts, knowledge, rule
+from tests.support.checks import ScriptedProvider
+from tests.support.facts import ACCEPT, CHECK, CLIENT, LIMITS, PEER, SERVER, facts, knowledge, rule
 
 KEYS_UID, STRANGER_UID = 65000, 65001
 ROOT = Asker(1, 0, 0)
@@ -41,6 +47,17 @@ DECIDE = {
 }
 
 
+class Collected(Channel):
+    """Keeps what is sent, as it arrives."""
+
+    def __init__(self, sent: list[wire.Message]) -> None:
+        self._sent = sent
+
+    def __call__(self, pairs: Mapping[str, str]) -> None:
+        """As over a socket."""
+        self._sent.append(wire.decode(wire.encode(pairs)))
+
+
 @dataclass
 class Host:
     """Handlers on a host that is in order; what it finds out can be changed."""
@@ -51,14 +68,20 @@ class Host:
     status: dict[str, Any] = field(default_factory=lambda: {"ready": True})
     asked: list[Request] = field(default_factory=list)
     written: list[Decision] = field(default_factory=list)
+    provider: ScriptedProvider = field(default_factory=lambda: ScriptedProvider("control"))
+    last: tuple[str, float] | None = None
+    forgotten: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         store = KnowledgeStore()
         store.change(lambda _: knowledge(), time.monotonic())
+        checking = Checking(self.provider, cast("SqliteStore", self))
+        gatherer, journal = cast("Gatherer", self), cast("Journal", self)
         self.handlers = Handlers(
             store,
-            cast("Gatherer", self),
-            cast("Journal", self),
+            gatherer,
+            Logins(gatherer, journal, lambda: self.limits, checking, 2),
+            checking,
             Access(KEYS_UID, "adm"),
             lambda: self.limits,
             lambda: self.status,
@@ -74,8 +97,22 @@ class Host:
         assert (address, port) == (CLIENT, 0)
         return self.peer
 
-    def write(self, decision: Decision, request: Request, milliseconds: float) -> None:
+    def last_passed(self, person: str, node: str) -> tuple[str, float] | None:
+        """As the store does."""
+        assert (person, node) == (PEER.login, PEER.stable_id)
+        return self.last
+
+    def passed(self) -> tuple[tuple[str, str, str, float], ...]:
+        """As the store does."""
+        return ()
+
+    def forget_passed(self, person: str) -> None:
+        """As the store does."""
+        self.forgotten.append(person)
+
+    def write(self, decision: Decision, request: Request, milliseconds: float, provider: str) -> None:
         """As the journal does."""
+        assert provider == ""
         assert request is self.asked[-1]
         assert milliseconds >= 0
         self.written.append(decision)
@@ -83,7 +120,7 @@ class Host:
     def answers(self, asker: Asker = ROOT, /, **message: str) -> list[wire.Message]:
         """All messages of the answer, as they arrive."""
         sent: list[wire.Message] = []
-        self.handlers.handle(message, asker, lambda pairs: sent.append(wire.decode(wire.encode(pairs))))
+        self.handlers.handle(message, asker, Collected(sent))
         return sent
 
     def decide(self, asker: Asker = ROOT, /, **changes: str) -> wire.Message:
@@ -264,6 +301,50 @@ def test_the_limits_are_those_of_now(host: Host) -> None:
     assert host.decide()["verdict"] == "allow"
 
 
+FORGET = {"request": "forget", "person": "alice@example.com"}
+CHECKED = facts(knowledge(rule({"*": "="}, CHECK)))
+
+
+def test_an_explanation_tells_of_a_check(host: Host) -> None:
+    """That one is needed, by whom, and the last one; asking for it begins none."""
+    host.found, host.last = CHECKED, ("control", 1_800_000_000.0)
+    document = host.document(**EXPLAIN)
+    assert (document["decision"], document["reason"]) == ("check", "check_needed")
+    assert (document["check"]["by"], document["check"]["last_by"]) == ("control", "control")
+    assert document["check"]["last"] == "2027-01-15T08:00:00+00:00"
+    assert set(host.provider.questions) == {"recall"}
+
+
+def test_an_explanation_tells_that_a_check_is_passed(host: Host) -> None:
+    """By what this host itself remembers."""
+    host.found, host.provider.recalled = CHECKED, Passed()
+    document = host.document(**EXPLAIN)
+    assert (document["decision"], document["reason"]) == ("allow", "check_passed")
+
+
+def test_what_is_pending_is_told(host: Host) -> None:
+    """With nothing pending, too."""
+    document = host.document(request="checks")
+    assert (document["by"], document["valid"], document["pending"]) == ("control", [], [])
+
+
+def test_forgetting_says_what_it_did_not_reach(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    """And the log says who had it done."""
+    with caplog.at_level("INFO"):
+        document = host.document(**FORGET)
+    assert document["person"] == "alice@example.com"
+    assert "control plane" in document["not_reached"][0]
+    assert host.forgotten == ["alice@example.com"]
+    assert 'check=forgotten person="alice@example.com" by_uid=0' in caplog.text
+
+
+def test_forgetting_nobody_is_refused(host: Host) -> None:
+    """It does not mean everybody."""
+    with pytest.raises(WireError, match="whose checks"):
+        host.answers(request="forget")
+    assert host.forgotten == []
+
+
 EXPLAIN = {"request": "explain", "user": "alice", "client": str(CLIENT), "client_port": "0"}
 WHOIS = {"request": "whois", "client": str(CLIENT), "client_port": "0"}
 
@@ -274,14 +355,16 @@ def test_anyone_may_ask_for_the_status(host: Host) -> None:
         assert host.document(asker, request="status") == {"ready": True}
 
 
-@pytest.mark.parametrize("message", [EXPLAIN, WHOIS], ids=["explain", "whois"])
+@pytest.mark.parametrize(
+    "message", [EXPLAIN, WHOIS, {"request": "checks"}, FORGET], ids=["explain", "whois", "checks", "forget"]
+)
 def test_others_may_not_ask_about_others(host: Host, message: dict[str, str]) -> None:
     """They are told so, and what to do."""
     for asker in (HELPER, STRANGER):
         (verdict,) = host.answers(asker, **message)
         assert verdict["verdict"] == "deny"
         assert verdict["text"] == "only root and members of the group adm may ask this: use sudo"
-    assert host.asked == []
+    assert (host.asked, host.forgotten) == ([], [])
 
 
 def test_members_of_the_group_may(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,14 @@ def test_the_line_of_an_accepted_login() -> None:
     )
 
 
+def test_the_line_of_a_check_names_who_answers_for_it() -> None:
+    """Behind all other fields, so that those stay where they are."""
+    passed = dataclasses.replace(ALLOWED, reason=Reason.CHECK_PASSED)
+    line = line_of(fields_of(passed, request(), 1.26, "oidc"))
+    assert line.startswith("decision=allow id=ab12cd34 reason=check_passed ")
+    assert line.endswith(" ms=1.3 check=oidc")
+
+
 def test_the_line_of_a_refusal() -> None:
     """What is not known is empty; the detail says what to do."""
     asked = Request("bob", CONNECTION, Method.PUBLICKEY, Phase.ACCOUNT, Mode.OBSERVE)

@@ -175,3 +175,21 @@ def test_the_watchdog(
     if pid is not None:
         monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()) if pid == "own" else pid)
     assert process.watchdog_interval() == seconds
+
+
+def test_its_own_directory_is_closed_to_others(tmp_path: Path) -> None:
+    """Made once, and put right where somebody has changed it; the folder above stays root's."""
+    place = tmp_path / "state" / "agent"
+    for _ in range(2):
+        process.own_directory(place, "nobody")
+        status = place.stat()
+        assert (status.st_uid, status.st_mode & 0o777) == (process.account("nobody").pw_uid, 0o700)
+        place.chmod(0o755)
+    assert place.parent.stat().st_uid == 0
+
+
+def test_a_directory_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    """It says whose setting it is."""
+    (tmp_path / "state").write_text("")
+    with pytest.raises(ConfigError, match=r"\[check\] store needs a directory"):
+        process.own_directory(tmp_path / "state" / "agent", "nobody")

@@ -90,6 +90,23 @@ def test_a_damaged_configuration_is_a_warning() -> None:
     assert document["warnings"][1:] == ["careful"]
 
 
+def test_checks_that_cannot_be_passed_are_a_warning() -> None:
+    """Accept rules are decided all the same."""
+    document = report.status(AGENT, snapshot(knowledge(warnings=("careful",))), PIN, "no machine key: do this")
+    assert document["warnings"] == ["not every check can be passed at the moment: no machine key: do this", "careful"]
+    assert document["ready"]
+
+
+def test_an_explanation_has_what_is_known_of_checks() -> None:
+    """Where the rule asks for one."""
+    found = facts(knowledge(rule({"*": "="}, CHECK)))
+    decision, outcome = decide_with_trace(request(), found, LIMITS, NOW, "x")
+    document = report.explanation(request(), decision, outcome, NOW, {"by": "oidc"})
+    assert (document["decision"], document["reason"], document["check"]) == ("check", "check_needed", {"by": "oidc"})
+    assert document["can_tell"]
+    assert document["person_reads"] == ""
+
+
 def test_an_operator_who_may_be_root_is_no_problem() -> None:
     """The administrator has said so."""
     trusting = dataclasses.replace(AGENT, trust_operator=True)

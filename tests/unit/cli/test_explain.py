@@ -26,7 +26,7 @@ CASES: dict[str, tuple[Facts, int, str]] = {
     "deny": (facts(knowledge(rule({}, REJECT))), 1, "deny: rule_rejects, by rule 1 of netmap"),
     "no rule": (facts(knowledge(rule({"bob": "="}))), 1, "deny: user_not_in_rule"),
     "no account": (facts(account=None), 1, "deny: account_unknown"),
-    "check": (facts(knowledge(rule({"*": "="}, CHECK))), 4, "deny: check_needed, by rule 1 of netmap"),
+    "check": (facts(knowledge(rule({"*": "="}, CHECK))), 4, "check: check_needed, by rule 1 of netmap"),
     "cannot tell": (facts(peer=Problem(Reason.TAILSCALED_UNREACHABLE, "x")), 3, "deny: tailscaled_unreachable"),
     "starting": (facts(knowledge(problem=Problem(Reason.AGENT_STARTING, "x"))), 3, "deny: agent_starting"),
 }

@@ -1,0 +1,165 @@
+"""Logins: each is decided, and where its rule asks for a check that is not passed yet, handed to the waiting room."""
+
+import dataclasses
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+
+from pam_tailscale import wire
+from pam_tailscale.agent.checking import Checking
+from pam_tailscale.agent.gather import Gatherer
+from pam_tailscale.agent.journal import Journal
+from pam_tailscale.agent.methods import MethodTable
+from pam_tailscale.agent.server import Channel, Send
+from pam_tailscale.agent.waiting import Login, WaitingRoom
+from pam_tailscale.check.desk import Desk
+from pam_tailscale.check.flow import Hold, Passed, Verdict
+from pam_tailscale.check.passes import PassTable
+from pam_tailscale.model import Decision, Demand, Method, Mode, Phase, Reason, Request
+from pam_tailscale.model import Verdict as Answer
+from pam_tailscale.policy.decision import decide
+from pam_tailscale.policy.facts import Limits
+from pam_tailscale.policy.words import person_text, prompt_text
+
+log = logging.getLogger(__name__)
+
+
+class Logins:
+    """Answers what shims ask about logins; called from many threads.
+
+    Args:
+        gatherer: finds out the facts.
+        journal: where decisions are written.
+        limits: the host's limits as the configuration has them now.
+        checking: who is asked for checks.
+        waiting: how many connections may wait for a person.
+        qr: makes a QR code of an address, or nothing.
+    """
+
+    def __init__(
+        self,
+        gatherer: Gatherer,
+        journal: Journal,
+        limits: Callable[[], Limits],
+        checking: Checking,
+        waiting: int,
+        qr: Callable[[str], str] = lambda _: "",
+    ) -> None:
+        self._gatherer = gatherer
+        self._journal = journal
+        self._limits = limits
+        self._checking = checking
+        self._qr = qr
+        self._methods = MethodTable()
+        self._passes = PassTable()
+        self._tables = threading.Lock()
+        self.room = WaitingRoom(Desk(waiting), checking.provider, self._finish, self._prompt, waiting)
+
+    def answer(self, request: Request, channel: Channel) -> None:
+        """Decide one request and answer it, at once or when its check is over."""
+        began = time.monotonic()
+        facts = self._gatherer.gather(request)
+        decision = decide(request, facts, self._limits(), time.time(), secrets.token_hex(4))
+        if decision.demand is not None:
+            decision = self._at_once(request, decision, decision.demand)
+        if decision.verdict is Answer.CHECK and decision.demand is not None and _can_be_passed(request):
+            login = Login(request, decision, decision.demand, channel.keep(), began)
+            self.room.admit(login, interactive=request.method is Method.KEYBOARD)
+            return
+        self._say(request, decision, began, channel)
+
+    def forget(self, person: str) -> list[str]:
+        """Void every check of a person; answers what was not reached."""
+        missed = self._checking.forget(person)
+        self.forgotten(person)
+        return missed
+
+    def forgotten(self, person: str) -> None:
+        """A person's checks are void: also those of connections on their way in."""
+        with self._tables:
+            self._passes.forget_person(person)
+        self.room.forget(person)
+
+    def _at_once(self, request: Request, decision: Decision, demand: Demand) -> Decision:
+        """What this host itself remembers: nobody is asked, and nobody waits."""
+        authenticating = request.phase is Phase.AUTH
+        with self._tables:
+            held = not authenticating and self._passes.holds(demand, time.monotonic())
+        if held or self._checking.provider.recall(demand, time.time()) is not None:
+            return self._passed(request, decision, demand)
+        if authenticating or request.mode is not Mode.ENFORCE:
+            return decision
+        detail = "the connection has not passed the check that its rule asks for, or not for this rule: log in anew"
+        return dataclasses.replace(decision, verdict=Answer.DENY, detail=detail)
+
+    def _passed(self, request: Request, decision: Decision, demand: Demand, message: str = "") -> Decision:
+        if request.phase is Phase.AUTH and request.mode is Mode.ENFORCE:
+            with self._tables:
+                self._passes.grant(demand, time.monotonic())
+        return dataclasses.replace(
+            decision, verdict=Answer.ALLOW, reason=Reason.CHECK_PASSED, detail="", message=message
+        )
+
+    def _finish(self, login: Login, verdict: Verdict | None) -> None:
+        """The waiting room's answer: passed, refused, or not to be had by this method."""
+        decision = login.decision
+        if isinstance(verdict, Passed):
+            decision = self._passed(login.request, decision, login.demand, verdict.message)
+            self._checking.note(login.demand)
+        elif verdict is not None:
+            decision = dataclasses.replace(
+                decision,
+                verdict=Answer.DENY,
+                reason=verdict.reason,
+                detail=verdict.detail,
+                message=verdict.message,
+            )
+        self._say(login.request, decision, login.began, Channel(login.shim))
+
+    def _prompt(self, login: Login, hold: Hold) -> str:
+        """Where the person has to go, as they read it."""
+        line = "check=shown id=%s person=%r node=%r by=%s"
+        demand = login.demand
+        log.info(line, login.decision.id, demand.person, demand.peer.name, self._checking.provider.name)
+        return prompt_text(hold.text, self._qr(hold.url) if hold.url else "", login.decision.id)
+
+    def _say(self, request: Request, decision: Decision, began: float, send: Send) -> None:
+        decision = self._one_method(request, decision)
+        if request.phase is Phase.SESSION:
+            with self._tables:
+                self._passes.forget(request.connection)
+        provider = self._checking.provider.name if decision.demand is not None else ""
+        self._journal.write(decision, request, (time.monotonic() - began) * 1000, provider)
+        text = person_text(decision, request.user)
+        if decision.allowed and text:
+            send({wire.KEY_ANSWER: wire.ANSWER_INFO, wire.KEY_TEXT: text[: wire.TEXT_MAX]})
+        send(
+            {
+                wire.KEY_ANSWER: wire.ANSWER_VERDICT,
+                wire.KEY_VERDICT: decision.verdict.value,
+                wire.KEY_ID: decision.id,
+                wire.KEY_TEXT: "" if decision.allowed else text[: wire.TEXT_MAX],
+            }
+        )
+
+    def _one_method(self, request: Request, decision: Decision) -> Decision:
+        """A connection that one method was granted to is not granted a second one."""
+        if not decision.allowed or request.mode is not Mode.ENFORCE:
+            return decision
+        with self._tables:
+            if self._methods.admits(request, time.monotonic()):
+                return decision
+        detail = (
+            "another method was already granted to this connection: sshd's AuthenticationMethods may not list "
+            "two methods that the tailnet's policy answers"
+        )
+        return dataclasses.replace(
+            decision, verdict=Answer.DENY, reason=Reason.SECOND_METHOD, detail=detail, message=""
+        )
+
+
+def _can_be_passed(request: Request) -> bool:
+    """Only a login begins a check, or asks about one: not what comes after it, and not a host that only observes."""
+    return request.phase is Phase.AUTH and request.mode is Mode.ENFORCE
