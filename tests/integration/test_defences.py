@@ -23,7 +23,7 @@ _OUR_LINE = "pam_tailscale.so mode=enforce addresses=100.64.0.0/10,fd7a:115c:a1e
 def agent_without(scene: Scene, *patches: str) -> Iterator[None]:
     """The agent with lines of Python in front that switch something off."""
     lines = [
-        "from pam_tailscale.agent import app, handlers",
+        "from pam_tailscale.agent import app, handlers, logins",
         "from pam_tailscale.policy import decision",
         *patches,
         "app.main()",
@@ -199,7 +199,7 @@ def test_11_without_the_pin_another_control_plane_decides(scene: Scene) -> None:
 
 def test_12_without_the_memory_of_methods_one_identity_is_two(scene: Scene) -> None:
     """Each method asks by itself, and each is told yes."""
-    patch = "handlers.Handlers._one_method = lambda self, request, decision: decision"
+    patch = "logins.Logins._one_method = lambda self, request, decision: decision"
     with agent_without(scene, patch), attacks.required_methods(scene.host, "none,keyboard-interactive"):
         assert attacks.one_identity_is_enough(scene)
 

@@ -7,6 +7,7 @@ sandbox's /run/tailscale/tailscaled.sock.
 import re
 import signal
 import subprocess
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +28,7 @@ PIN = "/var/lib/pam-tailscale/pin.json"
 ROOT_PASSWORD = "root-password"
 USER_PASSWORD = "user-password"
 PEOPLE = ("alice", "bob")
+_UNFINISHED = ("[accepted]", "[preauth]", "[net]", "[pam]")  # in the titles of sshd's processes (monitor, auth-pam.c)
 
 _USERS = """
 groupadd --system pam-tailscale-admin
@@ -154,10 +156,7 @@ class Host:
         """
         program = ["-c", wrapper] if wrapper else ["-m", "pam_tailscale.agent.app"]
         ready_before = self._ready_messages()
-        argv = [self.python, *program, "--config", CONFIG]
-        # What systemd tells a service: where to say that it is ready, and that its output is read by the journal.
-        env = {**self._env, "NOTIFY_SOCKET": "/run/systemd/notify", "JOURNAL_STREAM": "1:1"}
-        agent = self.box.popen(argv, "/var/log/agent.log", env=env)
+        agent = self.popen_agent(CONFIG, "/var/log/agent.log", program)
         self.agent = agent
 
         def ready() -> bool:
@@ -166,6 +165,14 @@ class Host:
             return self._ready_messages() > ready_before
 
         wait_until(ready, 20, "the agent says that it is ready")
+
+    def popen_agent(
+        self, config: str, log: str, program: Sequence[str] = ("-m", "pam_tailscale.agent.app")
+    ) -> subprocess.Popen[bytes]:
+        """Starts an agent with a configuration file; `start_agent` does for the host's own."""
+        # What systemd tells a service: where to say that it is ready, and that its output is read by the journal.
+        env = {**self._env, "NOTIFY_SOCKET": "/run/systemd/notify", "JOURNAL_STREAM": "1:1"}
+        return self.box.popen([self.python, *program, "--config", config], log, env=env)
 
     def _ready_messages(self) -> int:
         return sum(b"READY=1" in message.split(b"\n") for message in self._notify.messages)
@@ -178,18 +185,19 @@ class Host:
         """Ends the reader's listener."""
         _end(self.reader, signal.SIGTERM)
 
-    def start_sshd(self, *, penalties: bool = False) -> None:
+    def start_sshd(self, *, penalties: bool = False, settings: Mapping[str, str] | None = None) -> None:
         """Starts sshd on port 22 and waits until it listens.
 
         `penalties`: whether sources that fail to log in are shut out for a while, as is stock from 9.8 on. Tests fail
-        to log in all the time.
+        to log in all the time. `settings` are sshd_config's, before those of the files.
         """
         self._starts += 1
         log = self._sshd_log_path
         # Absolute paths: sshd executes itself again from `/`.
         argv = ["/usr/sbin/sshd", "-D", "-f", "/etc/ssh/sshd_config", "-E", log, "-o", "LogLevel=VERBOSE"]
         # A slow test machine starts many logins at once; dropping some of them at random is not what is tested.
-        argv += ["-o", "MaxStartups=100"]
+        for name, value in {"MaxStartups": "100", **(settings or {})}.items():
+            argv += ["-o", f"{name}={value}"]
         if self.has_service_names and not penalties:
             argv += ["-o", "PerSourcePenalties=no"]
         sshd = self.box.popen(argv, "/var/log/sshd-output.log")
@@ -206,10 +214,10 @@ class Host:
         """Ends sshd's listener; sessions go on."""
         _end(self.sshd, signal.SIGTERM)
 
-    def restart_sshd(self) -> None:
-        """What an administrator does after changing sshd's configuration."""
+    def restart_sshd(self, **settings: str) -> None:
+        """What an administrator does after changing sshd's configuration; `settings` as in `start_sshd`."""
         self.stop_sshd()
-        self.start_sshd()
+        self.start_sshd(settings=settings)
 
     def cli(self, *args: str, check: bool = True, user: str | None = None) -> subprocess.CompletedProcess[str]:
         """Runs `pam-tailscale ARGS`."""
@@ -248,6 +256,11 @@ class Host:
         paths = [f"/var/log/{name}" for name in files]
         texts = {path: self.box.read(path) for path in paths if self.box.exists(path)}
         return texts | {"journal": "\n".join(map(str, self.journal())), "syslog": "\n".join(self.syslog())}
+
+    def unfinished_logins(self) -> list[str]:
+        """The command lines of sshd's processes for connections that have not logged in."""
+        listed = self.box.run(["ps", "-eo", "args="]).stdout.splitlines()
+        return [line for line in listed if line.startswith("sshd") and any(mark in line for mark in _UNFINISHED)]
 
     def close(self) -> None:
         """Ends what was started. The sandbox itself is its owner's to close."""

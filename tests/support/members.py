@@ -42,6 +42,11 @@ def accept(src: Sequence[str], dst: Sequence[str], *users: str) -> dict[str, Any
     return {"action": "accept", "src": list(src), "dst": list(dst), "users": list(users)}
 
 
+def check(src: Sequence[str], dst: Sequence[str], *users: str, period: str = "12h") -> dict[str, Any]:
+    """An ssh rule of the policy that asks for a check."""
+    return {"action": "check", "src": list(src), "dst": list(dst), "users": list(users), "checkPeriod": period}
+
+
 _ANYBODY = (*ACCOUNTS, "alice", "bob", "root")
 
 # headscale has no rule that lets tagged nodes reach people's devices.

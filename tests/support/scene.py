@@ -4,7 +4,7 @@ The addresses of the tailnet lie on a cable that is called tailscale0, those of 
 every peer; which one, its address says.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +23,14 @@ from tests.support.roots import Suite, debian_root
 from tests.support.sandbox import Sandbox, connect
 from tests.support.shims import Shims, build_shims
 from tests.support.waiting import wait_until
+from tests.support.waiting_login import WaitingLogin, plain_ssh
 
 Family = Literal[4, 6]
 FAMILIES: tuple[Family, ...] = (4, 6)
 
 TAILSCALED_SOCKET = "/run/tailscale/tailscaled.sock"
 _RULES_AT_LEAST = 16
+DELEGATE = "https://unused/machine/ssh/action/$SRC_NODE_ID/to/$DST_NODE_ID?local_user=$LOCAL_USER"
 LAN: Mapping[Family, str] = {4: "192.0.2.1", 6: "2001:db8::1"}
 LAN_DEVICE: Mapping[Family, str] = {4: "192.0.2.2", 6: "2001:db8::2"}
 
@@ -41,6 +43,11 @@ def tailnet_address(number: int, family: Family) -> str:
 def make_node(number: int, name: str, login: str = "", tags: tuple[str, ...] = ()) -> Node:
     """A node with both addresses of `number`."""
     return Node(name, (tailnet_address(number, 4), tailnet_address(number, 6)), login=login, tags=tags)
+
+
+def check_rule(nodes: Iterable[Node], users: dict[str, str], delegate: str = DELEGATE) -> dict[str, Any]:
+    """A rule that asks for a check; the control plane would be asked at `delegate`."""
+    return nodes_rule(nodes, users, {"holdAndDelegate": delegate})
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +187,16 @@ class Scene:
 
     def status(self) -> dict[str, Any]:
         """What `pam-tailscale status --json` would show."""
+        return self._document(wire.REQUEST_STATUS)
+
+    def checks(self) -> dict[str, Any]:
+        """What `pam-tailscale check --json` would show."""
+        return self._document(wire.REQUEST_CHECKS)
+
+    def _document(self, request: str) -> dict[str, Any]:
         socket = self.host.box.path("/run/pam-tailscale/agent.sock")
         try:
-            return agent.ask_document(socket, {wire.KEY_REQUEST: wire.REQUEST_STATUS})
+            return agent.ask_document(socket, {wire.KEY_REQUEST: request})
         except PamTailscaleError as err:
             raise AssertionError(str(err)) from err
 
@@ -205,6 +219,14 @@ class Scene:
     def lan_login(self, user: str, *args: str, family: Family = 4, **options: Any) -> CompletedProcess[str]:
         """`ssh USER@host` over the LAN."""
         return self.client.ssh(user, LAN[family], *args, source=LAN_DEVICE[family], **options)
+
+    def waiting_login(
+        self, user: str = "alice", node: Node | None = None, name: str = "login", *, hold: bool = False
+    ) -> WaitingLogin:
+        """`ssh USER@host id -un` over the tailnet in the background, for a person at its prompt; see WaitingLogin."""
+        source = (node or self.nodes.alice).addresses[0]
+        command = plain_ssh(user, tailnet_address(1, 4), source=source, remote="id -un")
+        return WaitingLogin(self.client.box, command, name, hold=hold)
 
     def reason(self, login: Callable[[], object]) -> str:
         """The reason of the first decision that a login caused."""
