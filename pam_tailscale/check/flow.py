@@ -159,9 +159,7 @@ Flow = Generator[Step, Reply, Verdict]
 def pursue() -> Flow:
     """One check: yields what is to be done, is sent the time and the answer, returns the verdict."""
     for number in range(BEGINNINGS_MAX):
-        answer = yield from _ask(again=number > 0)
-        if answer is None:
-            _, answer = yield Begin()
+        answer = yield from _begin(again=number > 0)
         if isinstance(answer, Passed | Refused):
             return answer
         if not isinstance(answer, Hold):
@@ -172,14 +170,18 @@ def pursue() -> Flow:
     return Refused(Reason.CHECK_EXPIRED, "nobody approved the check in time, however often it began anew")
 
 
-def _ask(*, again: bool) -> Generator[Step, Reply, Answer]:
-    """Ask what is remembered. `again`: it worked a moment ago and somebody waits, so trouble is borne for a while."""
-    for pause in BACKOFF if again else ():
+def _begin(*, again: bool) -> Generator[Step, Reply, Answer]:
+    """Ask what is remembered, and begin where nothing is.
+
+    `again`: it worked a moment ago and somebody waits, so trouble is borne for a while.
+    """
+    for pause in (*BACKOFF, None) if again else (None,):
         _, answer = yield Ask()
-        if not isinstance(answer, Trouble):
-            return answer
+        if answer is None:
+            _, answer = yield Begin()
+        if pause is None or not isinstance(answer, Trouble):
+            break
         yield Wait(max(pause, answer.retry_after))
-    _, answer = yield Ask()
     return answer
 
 

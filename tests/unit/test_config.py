@@ -120,7 +120,7 @@ PERIODS = {"1m": 60, "60s": 60, "12h": 43200, "7d": 604800, "168h": 604800, "alw
 @pytest.mark.parametrize(("text", "seconds"), PERIODS.items())
 def test_periods(text: str, seconds: int) -> None:
     """As a tailnet's policy writes them."""
-    assert parse(f'[check]\nperiod = "{text}"', "agent.toml").check.period == seconds
+    assert parse(f'[check]\nperiod = "{text}"', "agent.toml").check.period == float(seconds)
 
 
 OIDC = """\
