@@ -1,5 +1,6 @@
 """Measures, prints a table, and writes build/bench.json: `python3 -m bench [--quick] [--only NAME]...`, as root."""
 
+import functools
 import json
 import os
 import platform
@@ -14,9 +15,11 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bench import large, logins, module
+from bench import checks, large, logins, module, pending, tokens
+from bench.checked import Checked
 from bench.figures import Figure
 from bench.large import Large
+from bench.pending import Pending
 from bench.real import KEX, Real
 from tests.support.roots import PROJECT
 
@@ -36,6 +39,8 @@ class Part:
         return not only or bool({*self.names} & {*only})
 
 
+_CHECKED = functools.partial(Checked, "bookworm")
+_CHECKED_DEBIAN13 = functools.partial(Checked, "trixie")
 _WAYS = ("floor", "publickey", "tailscale_ssh")
 PARTS = (
     Part(("module_ignore_us", "module_load_us"), module.ignore, None),
@@ -53,6 +58,14 @@ PARTS = (
     Part(("quickack_login_vs_tailscale_ssh", "quickack_login_ms"), logins.logins_quickack, Real),
     Part(("policy_effect_s", "policy_ours_s"), logins.policy_effect, Real),
     Part(("idle_cpu_percent",), logins.idle, Real),
+    Part(("approval_to_shell_s", "approval_command_to_shell_s"), checks.approval, Real),
+    Part(("checked_login_vs_accept",), checks.oidc_logins, _CHECKED),
+    Part(("control_login_vs_accept",), checks.control_logins, _CHECKED),
+    Part(("oidc_approval_to_shell_s",), checks.oidc_approval, _CHECKED),
+    Part(("debian13_checked_login_vs_accept",), checks.oidc_logins, _CHECKED_DEBIAN13),
+    Part(("debian13_control_login_vs_accept",), checks.control_logins, _CHECKED_DEBIAN13),
+    Part(("pending_mib", "pending_idle_cpu_percent", "pending_decisions_slower"), pending.pending, Pending),
+    Part(("token_verify_ms", "token_verify_cached_us"), tokens.verify, None),
 )
 NAMES = [name for part in PARTS for name in part.names]
 

@@ -32,6 +32,12 @@ TARGETS = {
     "agent_rss_mib": Target(60),
     "idle_cpu_percent": Target(0.1),
     "policy_effect_s": Target(1),
+    "checked_login_vs_accept": Target(1.05),
+    "control_login_vs_accept": Target(1.15),
+    "approval_to_shell_s": Target(1),
+    "pending_mib": Target(30),
+    "pending_decisions_slower": Target(1.2),
+    "token_verify_ms": Target(1),
 }
 
 

@@ -47,10 +47,13 @@ _READER = (
 class Large:
     """The host and its tailscaled, running. A context manager."""
 
+    rules = large_localapi.RULES
+    """Of its tailnet's policy."""
+
     def __init__(self) -> None:
         self._stack = ExitStack()
         self.netmap_bytes = 0
-        self._rules = large_localapi.RULES
+        self._rules = self.rules
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -77,12 +80,22 @@ class Large:
 
     def _start_tailscaled(self) -> None:
         self.box.run(["mkdir", "-p", str(Path(TAILSCALED_SOCKET).parent)])
-        argv = [self.host.python, "-m", "bench.large_localapi", TAILSCALED_SOCKET]
+        argv = [self.host.python, "-m", "bench.large_localapi", TAILSCALED_SOCKET, *self._localapi_options()]
         log = self._logs / "localapi"
         env = {"PYTHONPATH": "/opt/pam-tailscale", "PYTHONDONTWRITEBYTECODE": "1"}
         self.localapi = self.box.popen(argv, log, env=env)
         text = wait_until(lambda: log.read_text().partition("ready ")[2], 60, "the embedded tailscaled is ready")
         self.netmap_bytes = int(text)
+
+    def _localapi_options(self) -> list[str]:
+        """For a tailnet that is not the usual one."""
+        return []
+
+    def restart_agent(self) -> None:
+        """Another agent, which remembers nothing, and knows the tailnet as it is now."""
+        self.host.stop_agent()
+        self.host.start_agent()
+        self._wait_for_rules()
 
     def status(self) -> dict[str, Any]:
         """The agent's status document."""
@@ -100,7 +113,7 @@ class Large:
 
     def change(self) -> float:
         """Changes the netmap; answers after how many seconds it was in force."""
-        self._rules = 2 * large_localapi.RULES + 1 - self._rules
+        self._rules = 2 * self.rules + 1 - self._rules
         began = time.monotonic()
         self.localapi.send_signal(signal.SIGUSR1)
         self._wait_for_rules()

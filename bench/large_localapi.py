@@ -1,12 +1,15 @@
 """A tailscaled of a large tailnet, as a process of its own: 10,000 nodes, 1,000 rules of 20 principals each.
 
 Everything it answers is encoded before it says "ready", so that it costs those who are measured as little as possible.
-SIGUSR1 changes the netmap: there is one rule more, or that one is gone again. SIGTERM ends it.
+SIGUSR1 changes the netmap: there is one rule more, or that one is gone again. SIGTERM ends it. With a control URL and
+its delegate the tailnet is that control plane's, and there is a rule more for each node of `CHECKED`, which asks for a
+check.
 
-    python3 -m bench.large_localapi SOCKET
+    python3 -m bench.large_localapi SOCKET [CONTROL_URL DELEGATE]
 """
 
 import gc
+import ipaddress
 import json
 import signal
 import sys
@@ -15,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from contrib.demo.localapi import LocalAPI
-from contrib.demo.tailnet import Node, Tailnet, accept, large_tailnet
+from contrib.demo.tailnet import Node, Tailnet, accept, large_tailnet, nodes_rule
 
 NODES, RULES, PRINCIPALS = 10_000, 1_000, 20
+CHECKED = range(1_000, 2_000)
+"""Peers that are checked: each is another person's (contrib.demo.tailnet.large_tailnet), and no other rule's."""
 CLIENT = "100.64.1.0"
 """The peer that the last rule accepts, as any user but root."""
 SERVER = "100.64.0.1"
@@ -51,18 +56,37 @@ class PreparedTailnet(Tailnet):
         return self._netmaps[self.generation % 2] if what == "netmap" else super().encoded(what)
 
 
+def prepared(control_url: str = "", delegate: str = "") -> PreparedTailnet:
+    """The tailnet, with rules that ask for a check where there is a control plane to ask."""
+    plain = large_tailnet(NODES, RULES, PRINCIPALS)
+    checks = [
+        nodes_rule([plain.peers[number]], {"*": "=", "root": ""}, {"holdAndDelegate": delegate})
+        for number in CHECKED
+        if delegate
+    ]
+    tailnet = PreparedTailnet(plain.own, plain.peers, [*(plain.rules or []), *checks])
+    if control_url:
+        tailnet.prefs["ControlURL"] = control_url
+    return tailnet
+
+
+def checked_client(number: int) -> str:
+    """The IPv4 address of a peer that is checked."""
+    return str(ipaddress.IPv4Address(CLIENT) + number)
+
+
 def main() -> None:
     """Serve until SIGTERM."""
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     sys.setswitchinterval(_SWITCH_INTERVAL)
-    plain = large_tailnet(NODES, RULES, PRINCIPALS)
-    tailnet = PreparedTailnet(plain.own, plain.peers, plain.rules or [])
-    for address in (CLIENT, SERVER):
+    socket, *control = sys.argv[1:]
+    tailnet = prepared(*control)
+    for address in (CLIENT, SERVER, *(checked_client(number) for number in CHECKED if control)):
         tailnet.whois(address)
     # A collection walks through all the nodes, while a login waits.
     gc.collect()
     gc.freeze()
-    with LocalAPI(Path(sys.argv[1]), tailnet):
+    with LocalAPI(Path(socket), tailnet):
         print("ready", len(tailnet.encoded("netmap")), flush=True)
         while signal.sigwait(SIGNALS) == signal.SIGUSR1:
             tailnet.changed()

@@ -17,6 +17,7 @@ from pam_tailscale.tailnet import bus
 from pam_tailscale.tailnet.records import BusEvent
 from tests.support.members import OPEN, accept, make_policy
 from tests.support.roots import Suite
+from tests.support.sandbox import Sandbox
 from tests.support.waiting import wait_until
 
 RUNS, QUICK_RUNS = 31, 9
@@ -33,7 +34,7 @@ _MATCHED: Mapping[str, str] = {
     PUBLICKEY: "stock sshd with a public key",
     TAILSCALE_SSH: "Tailscale SSH on the same host",
 }
-_OPENSSH: Mapping[Suite, str] = {"bookworm": "OpenSSH 9.2p1", "trixie": "OpenSSH 10.0p1"}
+OPENSSH: Mapping[Suite, str] = {"bookworm": "OpenSSH 9.2p1", "trixie": "OpenSSH 10.0p1"}
 
 
 def logins(real: Real, *, quick: bool) -> list[Figure]:
@@ -63,35 +64,38 @@ def logins_quickack(real: Real, *, quick: bool) -> list[Figure]:
         tool(["ip", "rule", "del", *rule])
     note = "Tailscale SSH on the same host, where the server's route has `quickack 1`"
     return [
-        _ratio("quickack_login_vs_tailscale_ssh", times, TAILSCALE_SSH, note),
+        ratio("quickack_login_vs_tailscale_ssh", times[OURS], times[TAILSCALE_SSH], note),
         middle("quickack_login_ms", times[OURS], "a login, ours, with that route"),
     ]
 
 
 def _logins(real: Real, suite: Suite, prefix: str, *, quick: bool) -> list[Figure]:
     times = _times(real, real.servers[suite], list(PORTS), quick=quick)
-    where = f"{_OPENSSH[suite]}, {len(times[OURS])} interleaved"
-    ratios = [_ratio(f"{prefix}login_vs_{way}", times, way, f"{what}; {where}") for way, what in _MATCHED.items()]
+    where = f"{OPENSSH[suite]}, {len(times[OURS])} interleaved"
+    ratios = [
+        ratio(f"{prefix}login_vs_{way}", times[OURS], times[way], f"{what}; {where}") for way, what in _MATCHED.items()
+    ]
     absolute = [middle(f"{prefix}login_{way}_ms", times[way], f"a login, {_MATCHED.get(way, 'ours')}") for way in PORTS]
     return [*ratios, *absolute]
 
 
 def _times(real: Real, server: Server, ways: Sequence[str], *, quick: bool) -> dict[str, list[float]]:
     commands = server.commands()
-    wanted = {"runs": QUICK_RUNS if quick else RUNS, "ways": {way: commands[way] for way in ways}}
-    done = real.device.box.run(
-        ["/usr/bin/python3", project("bench/ssh_times.py")], input=json.dumps(wanted), timeout=300
-    )
+    return interleaved(real.device.box, {way: commands[way] for way in ways}, QUICK_RUNS if quick else RUNS)
+
+
+def interleaved(device: Sandbox, ways: Mapping[str, Sequence[str]], runs: int) -> dict[str, list[float]]:
+    """Milliseconds of logins from a device, by way: each of `runs` rounds logs in once in every way."""
+    wanted = {"runs": runs, "ways": ways}
+    done = device.run(["/usr/bin/python3", project("bench/ssh_times.py")], input=json.dumps(wanted), timeout=300)
     times: dict[str, list[float]] = json.loads(done.stdout)
     return times
 
 
-def _ratio(name: str, times: Mapping[str, Sequence[float]], way: str, note: str) -> Figure:
+def ratio(name: str, ours: Sequence[float], others: Sequence[float], note: str) -> Figure:
     """The ratio of the medians; its spread is that of the ratio in each round."""
-    rounds = [ours / other for ours, other in zip(times[OURS], times[way], strict=True)]
-    return Figure(
-        name, statistics.median(times[OURS]) / statistics.median(times[way]), spread(rounds), f"login / {note}"
-    )
+    rounds = [one / other for one, other in zip(ours, others, strict=True)]
+    return Figure(name, statistics.median(ours) / statistics.median(others), spread(rounds), f"login / {note}")
 
 
 def policy_effect(real: Real, *, quick: bool) -> list[Figure]:

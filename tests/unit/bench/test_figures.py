@@ -3,6 +3,7 @@
 import pytest
 
 from bench.figures import TARGETS, Figure, Target, middle, percentile, spread
+from bench.logins import ratio
 from bench.programs import parse_asked
 
 
@@ -36,3 +37,9 @@ def test_the_output_of_decide_is_read() -> None:
     asked = parse_asked("2.5\n10.000001 1500.0\n10.1 250.0\n")
     assert asked.seconds == 2.5
     assert asked.milliseconds == [1.5, 0.25]
+
+
+def test_a_ratio_is_that_of_the_medians() -> None:
+    """A round that something disturbed counts no more than any other; the spread is that of the rounds."""
+    found = ratio("login_vs_floor", [150.0, 2000.0, 150.0], [100.0, 1000.0, 100.0], "a floor")
+    assert found == Figure("login_vs_floor", 1.5, 0.125, "login / a floor")
