@@ -87,7 +87,7 @@ class Agent:
         code = qr.terminal if checks.qr else lambda _: ""
         self._logins = Logins(self._gatherer, Journal(), lambda: self._limits, self._checking, checks.waiting, code)
         checking = self._checking
-        refresh = checking.provider.prepare if checking.scope is not None else lambda: None
+        refresh = self._logins.room.prepare if checking.scope is not None else lambda: None
         self._hearing = Hearing(checking.local, checking.shared, self._logins.forgotten, refresh, time.time)
         handlers = Handlers(
             self._store,
@@ -118,8 +118,8 @@ class Agent:
         self._notifier.notify("STOPPING=1")
         self._server.stop()
         self._refresher.stop()
-        self._logins.room.stop()
         self._hearing.stop()
+        self._logins.room.stop()
         self._checking.close()
 
     @staticmethod
@@ -160,7 +160,7 @@ class Agent:
         agent = report.AgentState(
             __version__, self._config.mode, uptime, self._config_error, self._config.trust_operator
         )
-        snapshot, problem = self._store.snapshot(time.monotonic()), self._checking.provider.problem()
+        snapshot, problem = self._store.snapshot(time.monotonic()), self._checking.problem()
         return report.status(agent, snapshot, self._gatherer.pin(), problem)
 
     def _who_checks(self) -> Checking:

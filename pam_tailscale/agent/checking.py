@@ -41,6 +41,12 @@ class Checking:
             self.shared.close()
         self.local.close()
 
+    def problem(self) -> str:
+        """Why checks cannot be passed, or remembered, as they should; empty where nothing is known to be wrong."""
+        shared = self.shared.problem() if self.shared is not None else ""
+        found = (self.provider.problem(), self.local.problem(), shared)
+        return "; ".join(dict.fromkeys(filter(None, found)))
+
     def note(self, demand: Demand) -> None:
         """A check was passed: remember when, for whoever asks later. It lets nobody in."""
         try:
@@ -71,7 +77,7 @@ class Checking:
         return {
             "by": self.provider.name,
             "period": period_text(self.period),
-            "problem": self.provider.problem(),
+            "problem": self.problem(),
             "valid": self._valid(now),
             "pending": [
                 {

@@ -3,7 +3,7 @@
 import logging
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from pam_tailscale.check.evidence import SharedStore
 from pam_tailscale.check.local import SqliteStore
@@ -13,8 +13,8 @@ PAUSE = 5.0
 """Seconds between two questions: how long a forgotten check may still count on another host."""
 TIDY_PAUSE = 60.0
 """Seconds where there is nobody to ask."""
-REFRESH = 600.0
-"""Seconds after which the provider looks whether its keys are still the published ones: no login does that."""
+REFRESH = 300.0
+"""Seconds after which the provider looks whether its keys are still the published ones, before a login has to."""
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class Hearing:
         local: this host's store.
         shared: the store that hosts share, if there is one.
         forgotten: told each person of whom something was known here and is void now.
-        refresh: keeps the provider's knowledge fresh; it may take its time.
+        refresh: has the provider's knowledge kept fresh; it must not wait.
         wall: Unix time.
     """
 
@@ -83,9 +83,17 @@ class Hearing:
             self._down = True
             return
         self._down = False
-        people = self._local.people()
         # Nobody can announce the future, and so keep somebody from passing a check now.
-        for key in self._local.raise_not_befores({key: min(moment, now) for key, moment in announced.items()}):
+        self._take({key: min(moment, now) for key, moment in announced.items()})
+
+    def _take(self, moments: Mapping[str, float]) -> None:
+        people = self._local.people()
+        news = [key for key, moment in moments.items() if self._local.not_before(key) < moment]
+        try:
+            self._local.raise_not_befores(moments)
+        except CheckError as err:
+            log.warning("what was forgotten on other hosts holds only until the agent's next start: %s", err)
+        for key in news:
             if key in people:
                 log.info("check=forgotten person=%r by another host", people[key])
                 self._forgotten(people[key])

@@ -78,15 +78,17 @@ class Logins:
 
     def forgotten(self, person: str) -> None:
         """A person's checks are void: also those of connections on their way in."""
+        self.room.forget(person)  # first: whoever waits there could otherwise still leave with a new pass
         with self._tables:
             self._passes.forget_person(person)
-        self.room.forget(person)
 
     def _at_once(self, request: Request, decision: Decision, demand: Demand) -> Decision:
         """What this host itself remembers: nobody is asked, and nobody waits."""
         authenticating = request.phase is Phase.AUTH
+        # sshd asks the helper twice for one key, without and with the signature.
+        may_hold = not authenticating or request.method is Method.PUBLICKEY
         with self._tables:
-            held = not authenticating and self._passes.holds(demand, time.monotonic())
+            held = may_hold and self._passes.holds(demand, time.monotonic())
         if held or self._checking.provider.recall(demand, time.time()) is not None:
             return self._passed(request, decision, demand)
         if authenticating or request.mode is not Mode.ENFORCE:

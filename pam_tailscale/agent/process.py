@@ -69,18 +69,24 @@ def become(user: str) -> None:
 def own_directory(path: Path, user: str) -> None:
     """Make a directory that only `user` may enter, below one of root's; systemd has made it where it starts the agent.
 
-    Nothing to do where we are not root. Raises ConfigError.
+    One that exists is never changed: it may be anybody's. Nothing to do where we are not root. Raises ConfigError.
     """
     if os.geteuid() != 0:
         return
     entry = account(user)
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        path.mkdir(mode=0o700, exist_ok=True)
-        path.chmod(0o700)
-        os.chown(path, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+            os.chown(path, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
+        found = path.lstat()
     except OSError as err:
         raise ConfigError(f"{path}: cannot be made ({err.strerror or err}): [check] store needs a directory") from err
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != entry.pw_uid or found.st_mode & 0o077:
+        raise ConfigError(
+            f"{path}: must be a directory of {user}'s that nobody else may enter: name another one in [check] store, "
+            f"or run 'chown {user} {path}' and 'chmod 0700 {path}' if it holds nothing else"
+        )
 
 
 def account(name: str) -> pwd.struct_passwd:

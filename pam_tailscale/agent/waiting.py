@@ -99,9 +99,14 @@ class WaitingRoom:
         number = login.shim.fileno()
         login.shim.settimeout(0)
         with self._lock:
-            self._logins[number] = login
-            self._epoll.register(number, select.EPOLLIN)
-            effects = self._desk.arrive(number, login.demand, time.monotonic(), interactive=interactive)
+            try:
+                self._epoll.register(number, select.EPOLLIN)
+                self._logins[number] = login
+                effects = self._desk.arrive(number, login.demand, time.monotonic(), interactive=interactive)
+            except BaseException:
+                self._logins.pop(number, None)
+                login.shim.close()
+                raise
             self._perform(effects)
         os.eventfd_write(self._wake, 1)
 

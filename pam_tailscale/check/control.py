@@ -27,12 +27,23 @@ from pam_tailscale.secret import Secret
 
 ASK_SECONDS: Final = 5.0
 """For the whole of an `ask`, while somebody's login waits."""
+SLOW: Final = 1.0
+COOL_DOWN: Final = 5.0
+"""Seconds: after an `ask` that took so long in vain, others are in vain at once for a while.
+
+Logins would otherwise wait one after the other, and hold sshd's places for those that are not complete.
+"""
 HOLD_SECONDS: Final = 1800.0
 """For which a check can be approved; Tailscale's own server holds as long (ssh/tailssh, clientAuth)."""
 HOPS_MAX: Final = 10
 """Delegates one after the other that tell the person nothing."""
 HELD_MAX: Final = 100
 """Requests that wait for a person while nobody waits for the request; Go's servers take 250 at once."""
+STALE: Final = 150.0
+"""Seconds after which an answer that nobody has waited for counts no more: it was about the moment when it came.
+
+What the control plane still remembers then, it says when it is asked anew. As long as a pass waits for its session.
+"""
 BEGUN_MAX: Final = 10_000
 """Checks of which it is remembered that they were asked about; more than ever wait, since those end in HOLD_SECONDS."""
 REST: Final = 1.0
@@ -78,6 +89,7 @@ class ControlProvider:
         self._begun: OrderedDict[str, None] = OrderedDict()
         """What was asked for the end of, and has not answered."""
         self._problem = ""
+        self._rests_until = 0.0
         self._answered = False
         """The problem is an answer of the control plane."""
 
@@ -92,15 +104,24 @@ class ControlProvider:
                 Reason.CHECK_UNAVAILABLE,
                 'the rule names no control plane that could be asked: set by = "oidc" in [check] to check its people',
             )
-        patience = Patience(self._monotonic() + ASK_SECONDS, lambda: False, self._monotonic)
+        began = self._monotonic()
+        if began < self._rests_until:
+            return Trouble(self._problem)
+        answer = self._ask(demand, began)
+        if isinstance(answer, Trouble) and self._monotonic() - began >= SLOW:
+            self._rests_until = self._monotonic() + COOL_DOWN
+        return answer
+
+    begin = ask
+
+    def _ask(self, demand: Demand, began: float) -> Passed | Hold | Refused | Trouble:
+        patience = Patience(began + ASK_SECONDS, lambda: False, self._monotonic)
         outcome = self._guarded(lambda: self._pursue(demand, self._target(demand, demand.delegate), None, patience))
         if isinstance(outcome, Unanswered):
             return self._trouble(
                 CheckError(f"the control plane did not answer within {ASK_SECONDS:.0f} s: see its log")
             )
         return self._trouble(CheckError(outcome.detail)) if isinstance(outcome, Lost) else outcome
-
-    begin = ask
 
     def poll(self, demand: Demand, hold: Hold, patience: float, cancelled: Callable[[], bool]) -> Polled:
         """Ask for the end of a check. The control plane keeps the answer back until somebody has acted."""
@@ -135,8 +156,10 @@ class ControlProvider:
             client.close()
 
     def _guarded(self, step: Callable[[], Polled]) -> Polled:
+        """What comes of a step. What one control plane says about one node is not believed after a login elsewhere."""
         try:
-            return step()
+            asked, outcome = self._control(), step()
+            return outcome if self._control() == asked else Lost("the node was logged in elsewhere meanwhile")
         except PolicyShapeError as err:
             return Refused(Reason.POLICY_SHAPE, str(err))
         except SilentError as err:
@@ -177,9 +200,9 @@ class ControlProvider:
             outcome = judge(answer.body)
             self._problem = ""
             return outcome
-        said = (
-            f"the control plane answered with {answer.status} {shown(answer.body.decode('utf-8', 'replace').strip())}"
-        )
+        said = f"the control plane answered with {answer.status}"
+        if not lost:  # what it says of a check that has begun may repeat the address of its page, and anyone reads it
+            said += f" {shown(answer.body.decode('utf-8', 'replace').strip())}"
         if answer.status == _UNAUTHORIZED:
             raise _BadAnswerError(
                 f"{said}: is the node still logged in as the one whose machine key tailscaled has kept?"
@@ -222,8 +245,10 @@ class ControlProvider:
             raise
         if answer is None:
             self._keep(target, request)
-        else:
-            self._free(target)
+            return None
+        if time.monotonic() - request.finished > STALE:
+            raise SilentError("the answer to this check came long before anybody asked for it: it has to begin anew")
+        self._free(target)
         return answer
 
     def _once(self, target: str) -> Request | None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from pam_tailscale.check import flow
+from pam_tailscale.check.evidence import folded
 from pam_tailscale.check.flow import Hold, Passed, Refused
 from pam_tailscale.model import Demand, Reason
 
@@ -162,7 +163,7 @@ class Desk:
         waiter = _Waiter(connection, demand, interactive)
         self._sweep(now)
         pending = self._pending.get(demand.key)
-        if interactive and self._interactive() >= self._waiting:
+        if interactive and self._is_full(demand.key):
             return [Settle(connection, _busy(pending))]
         if pending is None:
             if len(self._pending) >= PENDING_MAX or self._too_many_beginnings(demand.key, now):
@@ -238,9 +239,9 @@ class Desk:
         """Nothing of this person is pending any more: whoever waits has to come again."""
         effects: list[Effect] = []
         verdict = Refused(Reason.CHECK_REJECTED, "the person's checks were forgotten while they waited")
-        for pending in [one for key, one in self._pending.items() if key[0] == person]:
+        for pending in [one for key, one in self._pending.items() if folded(key[0]) == folded(person)]:
             effects += self._close(pending)
-        for waiter in [one for one in self._waiters.values() if one.demand.person == person]:
+        for waiter in [one for one in self._waiters.values() if folded(one.demand.person) == folded(person)]:
             effects += self._tell([waiter], verdict)  # in place of what they would be told at Enter, too
         return effects
 
@@ -343,8 +344,10 @@ class Desk:
         waiter.prompted, waiter.until = hold, None
         return [Prompt(waiter.number, hold)]
 
-    def _interactive(self) -> int:
-        return sum(waiter.interactive for waiter in self._waiters.values())
+    def _is_full(self, key: Key) -> bool:
+        """No place is left. Of several the last one is for somebody else, so that nobody takes them all."""
+        keys = [waiter.demand.key for waiter in self._waiters.values() if waiter.interactive]
+        return len(keys) >= self._waiting or keys.count(key) >= max(1, self._waiting - 1)
 
     def _count_beginning(self, key: Key, now: float) -> None:
         since, count = self._beginnings.get(key, (now, 0))

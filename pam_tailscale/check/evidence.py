@@ -35,7 +35,12 @@ def person_key(scope: str, person: str) -> str:
 
     `scope` is the issuer and the client id, so that hosts of two organisations can share a store.
     """
-    return hashlib.sha256(f"{scope}\0{person}".encode()).hexdigest()
+    return hashlib.sha256(f"{scope}\0{folded(person)}".encode()).hexdigest()
+
+
+def folded(login: str) -> str:
+    """A login as it is compared: upper case means nothing, but only in ASCII."""
+    return login.lower() if login.isascii() else login
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +116,9 @@ class SharedStore(Protocol):
 
     def not_befores(self) -> Mapping[str, float]:
         """All that was announced, by key."""
+
+    def problem(self) -> str:
+        """Why it is of no use and what to do; empty where nothing is known to be wrong."""
 
     def close(self) -> None:
         """End its connections. Raises nothing."""

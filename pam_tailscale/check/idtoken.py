@@ -15,7 +15,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from jwt.algorithms import get_default_algorithms
 from jwt.exceptions import PyJWTError
 
-from pam_tailscale.check.evidence import TOKEN_MAX
+from pam_tailscale.check.evidence import TOKEN_MAX, folded
 from pam_tailscale.check.keyset import KeySet
 from pam_tailscale.check.strict import parse_object
 from pam_tailscale.check.trouble import shown
@@ -178,11 +178,6 @@ def unvouched(login: str, domains: frozenset[str], subjects: Mapping[str, str]) 
     if login.lower().partition("@")[2] not in domains:
         return f"the provider may not vouch for {shown(login)}: see domains and subjects in [oidc]"
     return ""
-
-
-def folded(login: str) -> str:
-    """A login by which `subjects` are found: upper case means nothing, but only in ASCII."""
-    return login.lower() if login.isascii() else login
 
 
 def _other(login: str, named: str) -> Flawed:

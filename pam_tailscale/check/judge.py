@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pam_tailscale.check import idtoken
-from pam_tailscale.check.evidence import TOKEN_MAX
+from pam_tailscale.check.evidence import TOKEN_MAX, folded
 from pam_tailscale.check.idtoken import Claims, Expected, Flawed
 from pam_tailscale.check.keyset import KeySet
 from pam_tailscale.config import OidcConfig, WithoutAuthTime
@@ -84,6 +84,6 @@ def _by_folded_login(subjects: Mapping[str, str]) -> Mapping[str, str]:
     """The subjects by login in lower case; where two are for the same login, it is nobody's."""
     found: dict[str, str] = {}
     for login, subject in subjects.items():
-        key = idtoken.folded(login)
+        key = folded(login)
         found[key] = "" if found.get(key, subject) != subject else subject
     return found

@@ -75,9 +75,14 @@ class PublishedKeys:
     def refresh(self, occasion: Occasion) -> None:
         """Fetch the keys, if there is reason to and the last attempt was long enough ago.
 
-        Raises CheckError where they are old and cannot be had, also where that was not tried again.
+        Raises CheckError where they are old and cannot be had, also where that was not tried again. Where keys are
+        known, nobody waits for somebody else's fetch only because of their age.
         """
-        with self._fetching:
+        waits = occasion is not Occasion.AGE or not self.known(self._wall())
+        if not self._fetching.acquire(blocking=waits):
+            return
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._fetching.release)
             now = self._wall()
             if occasion is Occasion.AGE and self._is_fresh(now):
                 return

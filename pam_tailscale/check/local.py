@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from pam_tailscale.check import evidence
-from pam_tailscale.check.evidence import Entry
+from pam_tailscale.check.evidence import Entry, folded
 from pam_tailscale.check.sqlitefile import Row, SqliteFile
 from pam_tailscale.errors import CheckError
 from pam_tailscale.secret import Secret
@@ -154,6 +154,8 @@ class SqliteStore:
     def raise_not_befores(self, heard: Mapping[str, float]) -> frozenset[str]:
         """The same for many, in one write. The keys for which it was news.
 
+        Raises CheckError where they could not be written: until the next start they count all the same.
+
         Of more than `evidence.NOT_BEFORES_MAX` the oldest one becomes everyone's: none is ever forgotten, and the bound
         costs some people another check.
         """
@@ -164,6 +166,8 @@ class SqliteStore:
                 rows = [_row(_NOT_BEFORE, key, moment) for key, moment in news.items()]
                 rows += [row for key in news for row in self._void(key)]
                 self._save([*rows, *self._join_oldest()], durable=True)
+                if self._problem:
+                    raise CheckError(self._problem)
         return frozenset(news)
 
     def note_passed(self, person: str, node: str, provider: str, moment: float) -> None:
@@ -185,7 +189,7 @@ class SqliteStore:
     def forget_passed(self, person: str) -> None:
         """What is remembered of a person's last checks is gone. It is written with the next change."""
         with self._noting:
-            for who in [who for who in self._passed if who[0] == person]:
+            for who in [who for who in self._passed if folded(who[0]) == folded(person)]:
                 del self._passed[who]
                 self._note(Row(_PASSED, json.dumps(who), None))
 

@@ -6,6 +6,7 @@ check count that nothing else remembers (`always`, and whatever only the control
 
 from collections import OrderedDict
 
+from pam_tailscale.check.evidence import folded
 from pam_tailscale.model import Connection, Demand
 
 KEEP = 150.0
@@ -37,5 +38,5 @@ class PassTable:
 
     def forget_person(self, person: str) -> None:
         """Nothing of this person counts any more."""
-        for connection in [at for at, (demand, _) in self._passes.items() if demand.person == person]:
+        for connection in [at for at, (demand, _) in self._passes.items() if folded(demand.person) == folded(person)]:
             del self._passes[connection]

@@ -4,6 +4,8 @@ Two rows of modules share a line of half blocks; what is light is drawn, so that
 which cameras read either way.
 """
 
+import functools
+
 import segno
 
 _QUIET = 2
@@ -14,6 +16,7 @@ _BLOCKS = {(False, False): "█", (False, True): "▀", (True, False): "▄", (T
 """What is drawn for a dark upper and a dark lower module."""
 
 
+@functools.lru_cache(maxsize=16)
 def terminal(text: str) -> str:
     """The code, line by line, each ended; empty where there is no text, or too much for a terminal."""
     if not 0 < len(text.encode("utf-8", "replace")) <= _BYTES_MAX:

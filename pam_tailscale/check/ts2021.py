@@ -8,6 +8,7 @@ import contextlib
 import logging
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -122,6 +123,11 @@ class Request:
         """Whether the other end may have seen it."""
         return self._connection.established
 
+    @property
+    def finished(self) -> float:
+        """When its answer came, in monotonic seconds."""
+        return self._call.finished
+
     def cancel(self) -> None:
         """Nobody waits for the answer any more."""
         self._connection.give_up(self._call)
@@ -130,15 +136,16 @@ class Request:
 class _Call:
     """One request: handed over by whoever asks, finished by the connection's thread."""
 
-    __slots__ = ("done", "outcome", "path")
+    __slots__ = ("done", "finished", "outcome", "path")
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.done = threading.Event()
+        self.finished = 0.0
         self.outcome: Answer | CheckError = CheckError("not asked yet")
 
     def finish(self, outcome: Answer | CheckError) -> None:
-        self.outcome = outcome
+        self.outcome, self.finished = outcome, time.monotonic()
         self.done.set()
 
     def result(self) -> Answer:

@@ -13,7 +13,7 @@ HOLD_SHOWN = 1400
 NOWHERE = "tailscale: this login needs a check, and whoever asks for it names no page: ask your administrator."
 """What a person reads where a provider holds a login without a word."""
 REFUSAL_SHOWN = 600
-"""The same where it stands before a refusal."""
+"""The same in bytes, where it stands before a refusal: shims cut at TEXT_MAX, and the decision's id comes last."""
 
 _PASSING = frozenset(
     {
@@ -48,8 +48,8 @@ def person_text(decision: Decision, user: str) -> str:
         return printable(decision.message)
     if decision.verdict is Verdict.CHECK:
         return ""
-    told = decision.message[:REFUSAL_SHOWN] if decision.demand is not None else ""
-    before = printable(told).rstrip() + "\n" if told else ""
+    told = printable(decision.message) if decision.demand is not None else ""
+    before = told.encode()[:REFUSAL_SHOWN].decode("utf-8", "ignore").rstrip() + "\n" if told else ""
     reason = decision.told or decision.reason
     if reason in _PASSING:
         said = TEXT_TRY_AGAIN

@@ -21,7 +21,7 @@ MACHINE_KEY: Final = re.compile(r"privkey:[0-9a-f]{64}")
 
 _ENTRY = "_machinekey"  # ipn.MachineKeyStateKey
 _SEALED = {"key", "nonce", "data"}  # exactly these, where a TPM has sealed it (feature/tpm, encryptedData)
-_OTHERWISE = 'or check people by another provider (provider = "oidc")'
+_OTHERWISE = 'or check people by another provider (by = "oidc" in [check])'
 
 
 def machine_key(path: str) -> str:

@@ -532,9 +532,9 @@ def test_the_provider_forgets_what_it_began(mode: CheckMode) -> None:
 
 
 def test_only_so_many_wait(mode: CheckMode) -> None:
-    """The third is told the page and refused at once; nobody at the LAN waits for any of them."""
+    """A person's third is told the page and refused at once; nobody at the LAN waits for any of them."""
     scene = mode.scene
-    mode.reconfigure(mode.configuration(check={"waiting": 2}))
+    mode.reconfigure(mode.configuration(check={"waiting": 3}))  # the last one is for somebody else
     scene.host.restart_sshd(MaxStartups="10:30:100")
     try:
         with scene.waiting_login(name="one") as one, scene.waiting_login("root", name="two", hold=True) as two:

@@ -107,6 +107,10 @@ class Shared:
             raise CheckError("the shared store is deaf")
         return self.announced
 
+    def problem(self) -> str:
+        """As in the Protocol."""
+        return "the shared store is down" if self.down else ""
+
     def close(self) -> None:
         """As in the Protocol."""
 

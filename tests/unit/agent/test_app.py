@@ -82,7 +82,7 @@ class Running:
         self.config.write_text(
             f'{text}\n[agent]\nuser = "nobody"\nkeys_user = "daemon"\nadmin_group = "daemon"\n'
             f'socket = "{self.socket}"\npin = "{self.pin}"\nthreads = 2\n'
-            f'[tailscaled]\nsocket = "{self.tailscaled}"\n'
+            f'[tailscaled]\nsocket = "{self.tailscaled}"\n[check]\nstore = "{self.folder}/state/checks.db"\n'
         )
 
     def start(self, **environment: str) -> None:

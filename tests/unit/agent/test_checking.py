@@ -11,6 +11,7 @@ from pam_tailscale.check.desk import PendingCheck
 from pam_tailscale.check.evidence import person_key
 from pam_tailscale.check.flow import Passed
 from pam_tailscale.check.local import SqliteStore
+from pam_tailscale.check.sqlitefile import SqliteFile
 from pam_tailscale.errors import CheckError
 from pam_tailscale.model import Demand
 from pam_tailscale.secret import Secret
@@ -48,6 +49,10 @@ class Shared:
         if self.down:
             raise CheckError("the store is down: start it")
         self.heard[key] = moment
+
+    def problem(self) -> str:
+        """That it is down."""
+        return "the store is down: start it" if self.down else ""
 
     def close(self) -> None:
         """Nothing is open."""
@@ -133,6 +138,27 @@ def test_forgetting_reaches_this_host_and_those_that_hear_of_it(local: SqliteSto
     assert local.tokens(KEY) == ()
     assert (local.not_before(KEY), shared.heard) == (NOW, {KEY: NOW})
     assert local.last_passed(PEER.login, PEER.stable_id) is None
+
+
+def test_forgetting_says_that_it_will_not_last(local: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it cannot be written, what was forgotten counts again after the agent's next start."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise CheckError("disk full: make room")
+
+    monkeypatch.setattr(SqliteFile, "write", fail)
+    (missed,) = oidc(local, Shared()).forget(PEER.login)
+    assert missed == "this host after its next start: disk full: make room"
+    assert local.not_before(KEY) == NOW
+
+
+def test_every_problem_is_said(local: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The provider's, this host's store's, and the shared store's; each once."""
+    checking = oidc(local, Shared(down=True))
+    assert isinstance(checking.provider, ScriptedProvider)
+    checking.provider.trouble = "the store is down: start it"
+    monkeypatch.setattr(local, "_problem", "disk full: make room")
+    assert checking.problem() == "the store is down: start it; disk full: make room"
 
 
 def test_forgetting_says_what_it_cannot_reach(local: SqliteStore) -> None:

@@ -9,6 +9,8 @@ import pytest
 from pam_tailscale.agent import hearing
 from pam_tailscale.agent.hearing import Hearing
 from pam_tailscale.check.local import SqliteStore
+from pam_tailscale.check.sqlitefile import SqliteFile
+from pam_tailscale.errors import CheckError
 from pam_tailscale.secret import Secret
 from tests.support.facts import NOW, PEER
 from tests.support.waiting import wait_until
@@ -52,6 +54,23 @@ def test_a_store_that_is_down_is_said_once(local: SqliteStore, caplog: pytest.Lo
     shared.heard = {KEY: NOW}
     hears.once()
     assert told == [PEER.login]
+
+
+def test_what_cannot_be_written_is_void_all_the_same(
+    local: SqliteStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Until the next start, which is said; and whoever is on their way in is told."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise CheckError("disk full: make room")
+
+    monkeypatch.setattr(SqliteFile, "write", fail)
+    told: list[str] = []
+    shared = Shared()
+    shared.heard = {KEY: NOW}
+    Hearing(local, shared, told.append, lambda: None, lambda: NOW).once()
+    assert (told, local.tokens(KEY)) == ([PEER.login], ())
+    assert "only until the agent's next start: disk full: make room" in caplog.text
 
 
 def test_what_is_past_is_tidied_away(local: SqliteStore) -> None:

@@ -263,6 +263,17 @@ def test_one_method_a_connection_holds_for_checks_too(desk: Desk) -> None:
     assert desk.reason is Reason.SECOND_METHOD
 
 
+def test_a_key_is_asked_about_twice_and_passes_once(desk: Desk) -> None:
+    """Sshd asks without the signature and with it: the second is no second check, and lets in no other method."""
+    desk.provider.asked = Passed()
+    assert desk.verdict(KEY) == "allow"
+    desk.provider.asked = None
+    assert desk.verdict(KEY) == "allow"
+    assert desk.provider.questions.count("ask") == 1
+    assert desk.verdict(NONE) == "check"
+    assert desk.verdict(ACCOUNT) == "allow"
+
+
 def test_a_host_that_observes_asks_nobody(desk: Desk) -> None:
     """It says what would have been asked."""
     desk.limits = dataclasses.replace(LIMITS, mode=Mode.OBSERVE)

@@ -178,14 +178,29 @@ def test_the_watchdog(
 
 
 def test_its_own_directory_is_closed_to_others(tmp_path: Path) -> None:
-    """Made once, and put right where somebody has changed it; the folder above stays root's."""
+    """Made once; the folder above stays root's."""
     place = tmp_path / "state" / "agent"
     for _ in range(2):
         process.own_directory(place, "nobody")
         status = place.stat()
         assert (status.st_uid, status.st_mode & 0o777) == (process.account("nobody").pw_uid, 0o700)
-        place.chmod(0o755)
     assert place.parent.stat().st_uid == 0
+
+
+@pytest.mark.parametrize("kind", ["of somebody else", "open to others", "a link"])
+def test_a_directory_that_is_there_is_never_changed(tmp_path: Path, kind: str) -> None:
+    """It may be the pin's, or /etc."""
+    place = tmp_path / "state"
+    place.mkdir(mode=0o755 if kind == "open to others" else 0o700)
+    if kind != "of somebody else":
+        os.chown(place, process.account("nobody").pw_uid, -1)
+    if kind == "a link":
+        (tmp_path / "link").symlink_to(place)
+    before = place.stat()
+    with pytest.raises(ConfigError, match="that nobody else may enter"):
+        process.own_directory(tmp_path / "link" if kind == "a link" else place, "nobody")
+    after = place.stat()
+    assert (after.st_uid, after.st_mode) == (before.st_uid, before.st_mode)
 
 
 def test_a_directory_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:

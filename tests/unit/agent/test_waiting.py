@@ -5,6 +5,8 @@ import os
 import select
 import threading
 from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Self
 
 import pytest
 
@@ -68,9 +70,18 @@ class Room:
         """Connections that wait for a person."""
         return sum(one.waiting for one in self.room.pending())
 
-    def close(self) -> None:
-        """End all of it."""
-        self.room.stop()
+    def stop(self) -> None:
+        """End it; what modules have heard can still be read."""
+        if self.room.alive:
+            self.room.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
         for shim in self.shims:
             shim.close()
 
@@ -103,9 +114,8 @@ def _nothing_left() -> Iterator[None]:
 @pytest.fixture
 def room(_nothing_left: None) -> Iterator[Room]:
     """With a provider that begins a check, and waits for a person."""
-    made = Room()
-    yield made
-    made.close()
+    with Room() as made:
+        yield made
 
 
 @pytest.fixture
@@ -138,11 +148,11 @@ def enter(shim: Shim) -> None:
 
 def test_a_room_that_nobody_enters() -> None:
     """It is alive between start and stop, and no longer."""
-    empty = Room()
-    assert empty.room.alive
-    assert empty.room.pending() == []
-    empty.close()
-    assert not empty.room.alive
+    with Room() as empty:
+        assert empty.room.alive
+        assert empty.room.pending() == []
+        empty.stop()
+        assert not empty.room.alive
 
 
 def test_prompt_enter_approval(room: Room, provider: ScriptedProvider) -> None:
@@ -195,6 +205,16 @@ def test_a_provider_is_asked_again_after_its_interval(
     assert verdict(shim) == "passed"
 
 
+def test_whoever_comes_again_wakes_the_room(room: Room, provider: ScriptedProvider) -> None:
+    """It slept, because nobody waited; now somebody waits for the next poll, and does not press Enter."""
+    provider.begun = hold(interval=0.5)
+    shim = prompted(room.login())
+    shim.close()
+    wait_until(lambda: closed(shim), SOON, "nobody waits")
+    prompted(room.login())
+    wait_until(lambda: "poll" in provider.questions, SOON, "polled")
+
+
 @pytest.mark.parametrize(("asked", "told"), [(None, "needed"), (Passed(), "passed")], ids=["unknown", "remembered"])
 def test_a_method_that_cannot_wait(room: Room, provider: ScriptedProvider, asked: Asked, told: str) -> None:
     """It is told, and begins nothing."""
@@ -226,26 +246,24 @@ def closed(shim: Shim) -> bool:
 def test_a_module_that_hangs_up_before_it_is_prompted() -> None:
     """The provider still thinks; its answer is for nobody."""
     blocked = Blocking()
-    room = Room(blocked)
-    shim = room.login()
-    blocked.reached("ask")
-    shim.close()
-    wait_until(lambda: closed(shim), SOON, "the room knows")
-    blocked.go_on.set()
-    wait_until(lambda: room.room.pending() == [], SOON, "nothing pends that nobody has seen")
-    assert room.finished == []
-    room.close()
+    with Room(blocked) as room:
+        shim = room.login()
+        blocked.reached("ask")
+        shim.close()
+        wait_until(lambda: closed(shim), SOON, "the room knows")
+        blocked.go_on.set()
+        wait_until(lambda: room.room.pending() == [], SOON, "nothing pends that nobody has seen")
+        assert room.finished == []
 
 
 def test_a_poll_is_cancelled_when_nobody_waits() -> None:
     """The provider sees it while it waits, and its thread is free for others."""
     blocked = Blocking("poll")
-    room = Room(blocked)
-    shim = prompted(room.login())
-    blocked.reached("poll")
-    shim.close()
-    assert blocked.saw_the_end.wait(SOON)
-    room.close()
+    with Room(blocked) as room:
+        shim = prompted(room.login())
+        blocked.reached("poll")
+        shim.close()
+        assert blocked.saw_the_end.wait(SOON)
 
 
 class Blocking(ScriptedProvider):
@@ -283,17 +301,16 @@ class Blocking(ScriptedProvider):
 def test_a_provider_that_is_slow_for_one_is_not_slow_for_others() -> None:
     """The room listens, prompts and tells while a question is under way."""
     blocked = Blocking()
-    room = Room(blocked)
-    slow = room.login()
-    blocked.reached("ask")
-    shim = prompted(room.login(BOB))
-    shim.press_enter()
-    blocked.approve()
-    assert verdict(shim) == "passed"
-    assert room.finished == [(BOB, Passed())]
-    blocked.go_on.set()
-    prompted(slow)
-    room.close()
+    with Room(blocked) as room:
+        slow = room.login()
+        blocked.reached("ask")
+        shim = prompted(room.login(BOB))
+        shim.press_enter()
+        blocked.approve()
+        assert verdict(shim) == "passed"
+        assert room.finished == [(BOB, Passed())]
+        blocked.go_on.set()
+        prompted(slow)
 
 
 class Failing(ScriptedProvider):
@@ -329,25 +346,23 @@ class Failing(ScriptedProvider):
 @pytest.mark.parametrize("where", ["ask", "begin"])
 def test_a_provider_that_fails_refuses(where: str, caplog: pytest.LogCaptureFixture) -> None:
     """The error is in the journal, and the next login is asked about."""
-    room = Room(Failing(where))
-    heard = room.login().hear()
-    assert heard[wire.KEY_VERDICT] == "refused"
-    assert "journal" in heard[wire.KEY_TEXT]
-    assert "ZeroDivisionError" in caplog.text
-    prompted(room.login())
-    room.close()
+    with Room(Failing(where)) as room:
+        heard = room.login().hear()
+        assert heard[wire.KEY_VERDICT] == "refused"
+        assert "journal" in heard[wire.KEY_TEXT]
+        assert "ZeroDivisionError" in caplog.text
+        prompted(room.login())
 
 
 def test_a_provider_that_fails_while_polling_is_asked_again(caplog: pytest.LogCaptureFixture) -> None:
     """The person has been sent to a page already."""
     failing = Failing("poll")
-    room = Room(failing)
-    shim = prompted(room.login())
-    shim.press_enter()
-    failing.approve()
-    assert verdict(shim) == "passed"
-    assert "ZeroDivisionError" in caplog.text
-    room.close()
+    with Room(failing) as room:
+        shim = prompted(room.login())
+        shim.press_enter()
+        failing.approve()
+        assert verdict(shim) == "passed"
+        assert "ZeroDivisionError" in caplog.text
 
 
 def test_the_provider_is_made_ready_in_a_thread_of_the_room(room: Room, provider: ScriptedProvider) -> None:
@@ -358,55 +373,62 @@ def test_the_provider_is_made_ready_in_a_thread_of_the_room(room: Room, provider
 
 def test_a_provider_that_cannot_be_made_ready_is_no_end(caplog: pytest.LogCaptureFixture) -> None:
     """It is said, and logins are answered."""
-    room = Room(Failing("prepare"))
-    room.room.prepare()
-    wait_until(lambda: "could not be made ready" in caplog.text, SOON, "said")
-    prompted(room.login())
-    room.close()
+    with Room(Failing("prepare")) as room:
+        room.room.prepare()
+        wait_until(lambda: "could not be made ready" in caplog.text, SOON, "said")
+        prompted(room.login())
 
 
 def test_stopping_leaves_whoever_waits_without_an_answer() -> None:
     """Wherever they are: they hear the end, which is a no, and no thread waits for them any more."""
     blocked = Blocking()
-    room = Room(blocked)
-    at_prompt, entered, asked = prompted(room.login(BOB)), prompted(room.login(BOB)), room.login()
-    enter(entered)
-    blocked.reached("ask")
-    stopping = threading.Thread(target=room.room.stop)
-    stopping.start()
-    wait_until(lambda: not room.room.alive, SOON, "the room listens no more")
-    blocked.go_on.set()
-    stopping.join()
-    assert [shim.hear() for shim in (at_prompt, entered, asked)] == [{}, {}, {}]
-    assert room.finished == []
-    for shim in room.shims:
-        shim.close()
+    with Room(blocked) as room:
+        at_prompt, entered, asked = prompted(room.login(BOB)), prompted(room.login(BOB)), room.login()
+        enter(entered)
+        blocked.reached("ask")
+        stopping = threading.Thread(target=room.room.stop)
+        stopping.start()
+        wait_until(lambda: not room.room.alive, SOON, "the room listens no more")
+        blocked.asked = Passed()
+        blocked.go_on.set()
+        stopping.join()
+        assert [shim.hear() for shim in (at_prompt, entered, asked)] == [{}, {}, {}]
+        assert room.finished == []
+
+
+def test_stopping_cancels_what_is_polled() -> None:
+    """A provider that keeps its answer back does not keep the agent from ending."""
+    blocked = Blocking("poll")
+    with Room(blocked) as room:
+        shim = prompted(room.login())
+        blocked.reached("poll")
+        room.stop()
+        assert blocked.saw_the_end.is_set()
+        assert shim.hear() == {}
 
 
 def test_stopping_does_not_begin_what_is_queued() -> None:
     """A provider that is slow for many must not keep the agent from ending."""
     blocked = Blocking()
-    room = Room(blocked)
-    room.login()
-    blocked.reached("ask")
-    occupied = threading.Barrier(WAITING + ASKING_THREADS)
-    free = threading.Event()
-    for _ in range(WAITING + ASKING_THREADS - 1):
-        room.room._pool.submit(lambda: (occupied.wait(SOON), free.wait(SOON)))
-    occupied.wait(SOON)
-    for number in range(20):
-        room.login(
-            dataclasses.replace(BOB, peer=dataclasses.replace(BOB.peer, stable_id=f"n{number}")), interactive=False
-        )
-    stopping = threading.Thread(target=room.room.stop)
-    stopping.start()
-    wait_until(lambda: room.room._pool._work_queue.qsize() <= 1, SOON, "only the end is queued")
-    free.set()
-    blocked.go_on.set()
-    stopping.join()
-    assert blocked.questions == ["ask"]
-    for shim in room.shims:
-        shim.close()
+    with Room(blocked) as room:
+        room.login()
+        blocked.reached("ask")
+        occupied = threading.Barrier(WAITING + ASKING_THREADS)
+        free = threading.Event()
+        for _ in range(WAITING + ASKING_THREADS - 1):
+            room.room._pool.submit(lambda: (occupied.wait(SOON), free.wait(SOON)))
+        occupied.wait(SOON)
+        for number in range(20):
+            room.login(
+                dataclasses.replace(BOB, peer=dataclasses.replace(BOB.peer, stable_id=f"n{number}")), interactive=False
+            )
+        stopping = threading.Thread(target=room.room.stop)
+        stopping.start()
+        wait_until(lambda: room.room._pool._work_queue.qsize() <= 1, SOON, "only the end is queued")
+        free.set()
+        blocked.go_on.set()
+        stopping.join()
+        assert blocked.questions == ["ask"]
 
 
 GARBAGE = {
@@ -447,9 +469,9 @@ def test_enter_said_twice_is_said_once(room: Room, provider: ScriptedProvider) -
 
 @pytest.mark.parametrize("error", [BrokenPipeError, WireError, ZeroDivisionError], ids=lambda error: error.__name__)
 def test_one_who_cannot_be_told_keeps_nobody_else_from_it(
-    room: Room, provider: ScriptedProvider, error: type[Exception]
+    room: Room, provider: ScriptedProvider, error: type[Exception], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Of several who are told at once; and nothing is left of the one who is not."""
+    """Of several who are told at once; nothing is left of the one who is not, and only what is odd has a traceback."""
     first, second = prompted(room.login()), prompted(room.login())
     for shim in (first, second):
         enter(shim)
@@ -462,6 +484,7 @@ def test_one_who_cannot_be_told_keeps_nobody_else_from_it(
     provider.approve(Refused(Reason.CHECK_REJECTED, "no"))
     heard = [shim.hear().get(wire.KEY_VERDICT) for shim in (first, second)]
     assert sorted(heard, key=str) == [None, "refused"]
+    assert ("Traceback" in caplog.text) is (error is not BrokenPipeError)
     assert room.room.alive
     prompted(room.login(BOB))
 
@@ -497,6 +520,7 @@ def test_a_module_that_does_not_read_keeps_nobody_waiting(room: Room) -> None:
     deaf.agents.settimeout(0)
     with pytest.raises(BlockingIOError):
         fill(deaf)
+    deaf.agents.settimeout(60)
     room.admit(deaf)
     prompted(room.login(BOB))
 
@@ -560,6 +584,5 @@ def test_answers_that_no_step_has_are_trouble() -> None:
             odd: Answer = Unanswered()
             return odd  # type: ignore[return-value]
 
-    room = Room(Odd())
-    assert verdict(room.login()) == "refused"
-    room.close()
+    with Room(Odd()) as room:
+        assert verdict(room.login()) == "refused"

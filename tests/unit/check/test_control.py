@@ -223,6 +223,59 @@ def test_a_rejection_is_not_lost_on_a_dead_connection(
     assert len(plane.asked) == 3
 
 
+def test_an_approval_that_nobody_waited_for_is_no_later_logins(
+    checks: Checks, plane: ControlPlane, host: Host, demand: Demand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was about the moment when it came: the control plane is asked anew, and says whether it still remembers."""
+    monkeypatch.setattr(module, "STALE", 0.1)
+    hold = ask(host, demand)
+    assert poll(host, demand, hold, 0.05) == Unanswered()
+    wait_until(lambda: len(plane.asked) == 2, 10, "the poll has come")
+    checks.approve(checks.pending[0])
+    request = host.provider._held[hold.ticket.reveal()]
+    wait_until(lambda: 0 < request.finished < time.monotonic() - 0.2, 10, "the approval has come, and is old")
+    outcome = poll(host, demand, hold)
+    assert isinstance(outcome, Lost)
+    assert "long before" in outcome.detail
+    assert isinstance(poll(host, demand, hold), Lost)
+    assert host.provider.ask(demand) == Passed()
+    checks.forget()
+    assert isinstance(host.provider.ask(demand), Hold)
+
+
+def test_a_control_plane_that_hangs_makes_only_the_first_wait(
+    plane: ControlPlane, host: Host, demand: Demand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Logins do not wait one after the other; after a while it is asked again."""
+    monkeypatch.setattr(module, "ASK_SECONDS", 0.05)
+    monkeypatch.setattr(module, "SLOW", 0.01)
+    scripted(plane, Future[Reply]())
+    first = host.provider.ask(demand)
+    assert isinstance(first, Trouble)
+    asked = len(plane.asked)
+    monkeypatch.setattr(module, "ASK_SECONDS", 5.0)
+    assert host.provider.ask(demand) == Trouble(first.detail)
+    assert len(plane.asked) == asked
+    monkeypatch.setattr(host.provider, "_rests_until", 0.0)
+    scripted(plane, accept())
+    assert host.provider.ask(demand) == Passed()
+
+
+def test_what_is_said_about_another_node_does_not_count(
+    checks: Checks, plane: ControlPlane, host: Host, demand: Demand
+) -> None:
+    """The node was logged in elsewhere while the check waited: nobody gets in by what the one before says."""
+    hold = ask(host, demand)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(poll, host, demand, hold)
+        wait_until(lambda: len(plane.asked) == 2, 10, "the poll has come")
+        host.control = (host.control[0], "another")
+        checks.approve(checks.pending[0])
+        outcome = waiting.result(20)
+    assert isinstance(outcome, Lost)
+    assert "logged in elsewhere" in outcome.detail
+
+
 def test_requests_that_nobody_waits_for_are_bounded(
     checks: Checks, plane: ControlPlane, host: Host, demand: Demand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -439,7 +492,7 @@ def test_a_control_plane_that_does_not_keep_the_answer_back(
         real_sleep(seconds)
 
     real_sleep = time.sleep
-    monkeypatch.setattr(module, "time", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(module, "time", SimpleNamespace(sleep=sleep, monotonic=time.monotonic))
     scripted(plane, hold_reply("/a", "wait"))
     hold = ask(host, demand)
     monkeypatch.setattr(module, "REST", 0.1)

@@ -45,7 +45,7 @@ class Scene:
     """A desk, its connections as their modules see them, and the provider's jobs. Connections are numbers."""
 
     def __init__(self, waiting: int = WAITING) -> None:
-        self.desk = Desk(waiting)
+        self.desk = Desk(waiting + 1)
         self.now = 1000.0
         self.jobs: list[Job] = []
         """Under way, the oldest first."""
@@ -428,13 +428,14 @@ def test_not_more_wait_than_may(scene: Scene) -> None:
     shown(scene, 3, demand=BOB)
     scene.ssh(4, PHONE)
     scene.ssh(5, PHONE)
-    assert isinstance(scene.told[5], Refused)
-    assert scene.told[5].reason is Reason.CHECK_BUSY
-    scene.hang_up(3)
     scene.ssh(6, PHONE)
-    assert 6 not in scene.told
+    assert isinstance(scene.told[6], Refused)
+    assert scene.told[6].reason is Reason.CHECK_BUSY
+    scene.hang_up(3)
     scene.ssh(7, PHONE)
-    assert isinstance(scene.told[7], Refused)
+    assert 7 not in scene.told
+    scene.ssh(8, PHONE)
+    assert isinstance(scene.told[8], Refused)
 
 
 def test_who_has_a_verdict_but_has_not_pressed_enter_still_waits(scene: Scene) -> None:
@@ -456,9 +457,28 @@ def test_the_one_too_many_is_told_where_to_go(scene: Scene) -> None:
         Reason.CHECK_BUSY, "as many connections wait for a person as [check] waiting allows", PAGE.text
     )
     scene.ssh(11, BOB)
-    told = scene.told[11]
+    scene.ssh(12, BOB)
+    told = scene.told[12]
     assert isinstance(told, Refused)
     assert told.message == ""
+
+
+def test_no_one_person_takes_all_places(scene: Scene) -> None:
+    """The last one is for somebody else, whoever of the two comes first."""
+    shown(scene, *range(WAITING))
+    scene.ssh(10)
+    assert isinstance(scene.told[10], Refused)
+    scene.ssh(11, BOB)
+    assert 11 not in scene.told
+
+
+def test_a_single_place_is_for_whoever_comes() -> None:
+    """There is no other to keep."""
+    scene = Scene(waiting=0)
+    scene.ssh(1)
+    scene.ssh(2)
+    assert 1 not in scene.told
+    assert isinstance(scene.told[2], Refused)
 
 
 def test_methods_that_cannot_wait_are_not_counted(scene: Scene) -> None:

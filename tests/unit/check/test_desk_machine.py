@@ -20,6 +20,8 @@ from tests.support.checks import hold
 from tests.support.facts import CONNECTION, PEER
 
 ALICE, BOB = "alice@example.com", "bob@example.com"
+ENOUGH = 4
+"""Connections at the same time: with more of them, most only hear that there is no room."""
 LIFETIME = 300.0
 SOON = PATIENCE + 10.0
 """Seconds for which a module waits for a word."""
@@ -35,8 +37,8 @@ DEMANDS = [
     for user, delegate, period in [
         ("alice", "", 400.0),
         ("alice", "", ALWAYS),
-        ("root", "", ALWAYS),
-        ("root", DELEGATE, 100.0),
+        ("root", "", 400.0),
+        ("alice", DELEGATE, 400.0),
         ("root", DELEGATE, None),
     ]
 ]
@@ -185,6 +187,7 @@ class DeskMachine(RuleBasedStateMachine):
     # Modules and the people at them.
 
     @rule(demand=st.sampled_from(DEMANDS), interactive=st.sampled_from([True, True, False]))
+    @precondition(lambda self: len(self._open()) < ENOUGH)
     def come(self, demand: Demand, interactive: bool) -> None:  # noqa: FBT001 (a generated value)
         """Somebody logs in."""
         number, before = next(self._numbers), self._waiting()
@@ -193,7 +196,7 @@ class DeskMachine(RuleBasedStateMachine):
         assert not (interactive and before >= self.waiting and login.waits), "one too many waits"
 
     @rule(data=st.data(), like=st.booleans(), interactive=st.sampled_from([True, True, False]))
-    @precondition(lambda self: self._open())
+    @precondition(lambda self: 0 < len(self._open()) <= ENOUGH)
     def come_as_well(self, data: st.DataObject, like: bool, interactive: bool) -> None:  # noqa: FBT001
         """The same person once more from the same node: most of what can go wrong needs two connections."""
         there = self.logins[data.draw(st.sampled_from(self._open()))].demand
@@ -220,17 +223,6 @@ class DeskMachine(RuleBasedStateMachine):
         number = data.draw(st.sampled_from(self._open()))
         self.logins[number].waits, self.logins[number].standing = False, None
         self._carry_out(self.desk.gone(number, self.now))
-
-    @rule(data=st.data())
-    @precondition(lambda self: len(self.logins) > len(self._open()))
-    def stray_event(self, data: st.DataObject) -> None:
-        """Enter, or the end, of a connection that has been answered or reads no prompt: nothing comes of it."""
-        number = data.draw(st.sampled_from(sorted(self.logins)))
-        login = self.logins[number]
-        if login.standing is None:
-            assert self.desk.entered(number, self.now) == []
-        if not login.waits:
-            assert self.desk.gone(number, self.now) == []
 
     # People at the provider, its administrators, and what it suffers.
 
@@ -337,6 +329,16 @@ class DeskMachine(RuleBasedStateMachine):
         assert len({whose(one.demand) for one in pending}) == len(pending)
         waiting = [self.logins[number] for number in self._open() if self.logins[number].interactive]
         assert sum(one.waiting for one in pending) <= len(waiting)
+
+    @invariant()
+    def who_was_answered_or_has_gone_is_unknown(self) -> None:
+        for number in sorted(self.logins.keys() - set(self._open()))[-2:]:
+            assert self.desk.entered(number, self.now) + self.desk.gone(number, self.now) == []
+
+    @invariant()
+    def enter_counts_where_a_prompt_stands(self) -> None:
+        for number in self._listening():
+            assert self.desk.entered(number, self.now) == []
 
     # How effects are judged.
 

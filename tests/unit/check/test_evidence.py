@@ -113,3 +113,9 @@ def test_an_entry_shows_no_token() -> None:
 def test_a_not_before_that_can_be_meant(moment: float, expected: bool) -> None:  # noqa: FBT001
     """One from the future would shut a person out until then."""
     assert believable(moment, NOW) is expected
+
+
+def test_a_person_has_one_key_however_they_are_written() -> None:
+    """In ASCII: a letter that only looks like another is another person's."""
+    assert person_key("scope", "Alice@Example.COM") == person_key("scope", "alice@example.com")
+    assert person_key("scope", "\u212aate") != person_key("scope", "kate")

@@ -337,9 +337,14 @@ def tidy(store: SqliteStore) -> None:
 def test_what_cannot_be_written_lives_in_memory(
     store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch, next_change: Callable[[SqliteStore], None]
 ) -> None:
-    """Nothing is raised, all is answered, the problem is said; with the next change the file has all of it."""
+    """All is answered, the problem is said; with the next change the file has all of it.
+
+    Only that something was forgotten must not seem to last when it does not.
+    """
     disk = Unwritable(monkeypatch)
     disk.begin()
+    with pytest.raises(CheckError, match="disk full"):
+        fill(store)
     fill(store)
     found = everything(store)
     assert found == [["token"], NOW, ("oidc", NOW), ("{}", NOW), {ALICE: "a@example.com"}]
@@ -367,9 +372,10 @@ def test_a_file_that_cannot_be_opened_is_tried_again(tmp_path: Path) -> None:
             second = SqliteStore(path)
             assert "another agent" in second.problem()
             keep(second, ALICE, "in-memory", NOW)
-            second.raise_not_before(BOB, NOW)
             second.raise_not_before("c", NOW)
-            second.raise_not_before("d", NOW + 5)
+            for key, moment in ((BOB, NOW), ("d", NOW + 5)):
+                with pytest.raises(CheckError, match="another agent"):
+                    second.raise_not_before(key, moment)
             assert "another agent" in second.problem()
         second.tidy(NOW)
         assert second.problem() == ""

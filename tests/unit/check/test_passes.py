@@ -99,3 +99,11 @@ def test_there_are_not_more_passes_than_have_room() -> None:
     assert table.holds(demands[0], 0.0)
     assert not table.holds(demands[1], 0.0)
     assert all(table.holds(one, 0.0) for one in demands[2:])
+
+
+def test_a_person_is_forgotten_however_they_are_written() -> None:
+    """Upper case means nothing in a login."""
+    table = PassTable()
+    table.grant(DEMAND, 0.0)
+    table.forget_person(DEMAND.person.upper())
+    assert not table.holds(DEMAND, 0.0)

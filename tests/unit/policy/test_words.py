@@ -16,7 +16,7 @@ from pam_tailscale.policy.words import (
     prompt_text,
     quoted,
 )
-from pam_tailscale.wire import PROMPT_MAX
+from pam_tailscale.wire import PROMPT_MAX, TEXT_MAX
 from tests.support.facts import CONNECTION, PEER
 
 PASSING = "tailscale: this host cannot ask the tailnet's policy at the moment, try again later (decision ab12)"
@@ -76,6 +76,9 @@ def test_a_refused_check_says_what_its_provider_says() -> None:
     assert person_text(after_a_check("ask bob\x1b[2J\n"), "alice") == f"ask bob\ufffd[2J\n{NO}"
     assert person_text(after_a_check(""), "alice") == NO
     assert person_text(after_a_check("m" * 5000), "alice") == "m" * REFUSAL_SHOWN + f"\n{NO}"
+    wide = person_text(after_a_check("\u6f22" * 5000), "alice")
+    assert wide == "\u6f22" * (REFUSAL_SHOWN // 3) + f"\n{NO}"
+    assert len(wide.encode()) <= TEXT_MAX
 
 
 def test_a_check_that_is_needed_is_no_refusal() -> None:
