@@ -16,7 +16,7 @@ PACKAGE = ROOT / "pam_tailscale"
 MODULE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 60
 
-PURE_CHECKS = ("desk", "evidence", "flow", "idtoken", "keyset", "noise", "passes", "qr", "strict", "trouble")
+PURE_CHECKS = ("desk", "evidence", "flow", "idtoken", "keyset", "noise", "passes", "qr", "retry", "strict", "trouble")
 """The part of check mode that decides and does no I/O."""
 # The first prefix that fits gives a module's layer; it may import from its own layer and from lower ones.
 LAYERS = [

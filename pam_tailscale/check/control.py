@@ -14,10 +14,11 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from pam_tailscale.check.delegate import OWN_ID, Next, expand, judge, retry_after
+from pam_tailscale.check.delegate import OWN_ID, Next, expand, judge
 from pam_tailscale.check.dial import MOMENT, Patience, parse_origin
 from pam_tailscale.check.flow import Hold, Lost, Passed, Polled, Refused, Trouble, Unanswered
 from pam_tailscale.check.noise import HandshakeError
+from pam_tailscale.check.retry import retry_after
 from pam_tailscale.check.streams import Answer
 from pam_tailscale.check.trouble import shown
 from pam_tailscale.check.ts2021 import Client, Request, SilentError

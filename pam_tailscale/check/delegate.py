@@ -3,8 +3,6 @@
 Sources: Tailscale tailcfg.SSHAction; ssh/tailssh, expandDelegateURLLocked and clientAuth.
 """
 
-import datetime
-import email.utils
 import json
 import re
 from dataclasses import dataclass
@@ -22,14 +20,11 @@ TARGET_MAX: Final = 4096
 """Characters of a path and query."""
 TEXT_MAX: Final = 4096
 """Characters of a message that are passed on."""
-RETRY_AFTER_MAX: Final = 600.0
-"""Seconds for which the control plane can ask to be left alone."""
 OWN_ID: Final = "$DST_NODE_ID"
 
 _VARIABLES = re.compile(r"\$(?:SRC|DST)_NODE_I[PD]|\$SSH_USER|\$LOCAL_USER")
 _TARGET = re.compile(r"/[\x21-\x7e]*")
 _PAGE = re.compile(r"https?://[\x21\x23-\x26\x28-\x3b\x3d\x3f-\x7e]{1,2048}")  # no quotes, no angle brackets
-_SECONDS = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,19 +96,3 @@ def judge(content: bytes) -> Passed | Refused | Next:
             f"({', '.join(attributes)}): remove that from the rule, or upgrade pam-tailscale",
         )
     return Passed(message)
-
-
-def retry_after(text: str, now: float) -> float:
-    """Seconds that a Retry-After header asks for (RFC 9110 section 10.2.3), at most 600; 0 where it says nothing.
-
-    `now` is Unix time, for a header that names a date.
-    """
-    if _SECONDS.fullmatch(text.strip()):
-        seconds = float(text)
-    else:
-        try:
-            moment = email.utils.parsedate_to_datetime(text)
-            seconds = moment.replace(tzinfo=moment.tzinfo or datetime.UTC).timestamp() - now
-        except (ValueError, OverflowError, TypeError):
-            return 0.0
-    return min(max(seconds, 0.0), RETRY_AFTER_MAX)

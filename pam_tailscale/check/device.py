@@ -5,18 +5,16 @@ What an ID token is worth is not decided here: idtoken.py does.
 
 import base64
 import enum
-import os
 import re
-import stat
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final, NoReturn
 from urllib.parse import quote_plus, urlsplit
 
 from pam_tailscale.check.evidence import TOKEN_MAX
 from pam_tailscale.check.https import Answer, Https
+from pam_tailscale.check.secretfile import read_secret
 from pam_tailscale.check.trouble import shown
 from pam_tailscale.config import OidcConfig
 from pam_tailscale.errors import CheckError
@@ -33,7 +31,6 @@ _GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 _URL = re.compile(r"[!-~]{1,2048}")
 _USER_CODE = re.compile(r"[!-~](?:[ -~]{0,62}[!-~])?")
 _CODE_MAX = 4096
-_SECRET_MAX = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +133,7 @@ class DeviceClient:
         form = {"client_id": self._settings.client_id, **fields}
         headers: dict[str, str] = {}
         if self._settings.client_secret_file is not None:
-            secret = _read_secret(self._settings.client_secret_file)
+            secret = read_secret(self._settings.client_secret_file, "the client's secret for [oidc]")
             if endpoints.secret_by_post:
                 form["client_secret"] = secret.reveal()
             else:
@@ -228,22 +225,6 @@ def _seconds(document: Mapping[str, Any], name: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
         raise _odd(f"an {name} that is no number of seconds")
     return float(value)
-
-
-def _read_secret(path: Path) -> Secret:
-    """The client's secret, read when it is used. Raises CheckError, with nothing of the file in it."""
-    try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode) or status.st_mode & stat.S_IRWXO:
-                raise CheckError(f"client_secret_file of [oidc], {path}, is open to everybody: chmod o-rwx {path}")
-            content = file.read(_SECRET_MAX + 1)
-    except OSError as err:
-        raise CheckError(f"client_secret_file of [oidc] cannot be read by the agent's user: {err}") from err
-    secret = content.strip()
-    if not 0 < len(secret) <= _SECRET_MAX or not secret.isascii():
-        raise CheckError(f"client_secret_file of [oidc], {path}, must hold the client's secret and nothing else")
-    return Secret(secret.decode("ascii"))
 
 
 def _basic(client_id: str, secret: Secret) -> str:

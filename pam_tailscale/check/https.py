@@ -4,7 +4,6 @@ The certificate decides whom we talk to: no redirect is followed, and nothing of
 netrc, certificates). What is asked and what an answer means is device.py's business.
 """
 
-import email.utils
 import http.cookiejar
 import math
 import socket
@@ -22,14 +21,13 @@ import requests
 import requests.adapters
 import urllib3.exceptions
 
+from pam_tailscale.check.retry import retry_after
 from pam_tailscale.check.strict import parse_object
 from pam_tailscale.check.trouble import shown
 from pam_tailscale.errors import CheckError
 
 BODY_MAX: Final = 262144
 """Bytes of an answer; a discovery document has some 5 KiB, a key set with certificates 20."""
-RETRY_AFTER_MAX: Final = 600.0
-"""Seconds that we let ourselves be sent away for."""
 
 _IDLE = 2.0  # seconds after which a kept connection may be closed at the other end: a new one is made
 _OK, _REDIRECT, _TOO_MANY, _BROKEN = 200, range(300, 400), 429, 500
@@ -118,7 +116,7 @@ class Https:
         if code == _TOO_MANY or code >= _BROKEN:
             raise CheckError(
                 f"the identity provider answered {url} with {code}: it is overloaded or out of order, see its own logs",
-                _retry_after(response.headers.get("Retry-After", ""), self._wall()),
+                retry_after(response.headers.get("Retry-After", ""), self._wall()),
             )
         if code in _REDIRECT:
             target = shown(response.headers.get("Location", ""))
@@ -222,13 +220,3 @@ def _unreachable(url: str, err: Exception) -> CheckError:
         f"cannot reach the identity provider at {url} ({type(err).__name__}: {shown(str(err))}): "
         "see whether it is up, and whether this host may connect to it directly (no proxy is used)"
     )
-
-
-def _retry_after(text: str, now: float) -> float:
-    """Seconds, at most ten minutes; given as such or as a date (RFC 9110 section 10.2.3)."""
-    try:
-        plain = text.isascii() and text.isdigit()
-        seconds = float(text) if plain else email.utils.parsedate_to_datetime(text).timestamp() - now
-    except (ValueError, TypeError, OverflowError):
-        return 0.0
-    return min(max(seconds, 0.0), RETRY_AFTER_MAX)

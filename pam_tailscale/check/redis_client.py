@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import redis
 
-from pam_tailscale.check.redis_socket import BoundedSocket, Bounds, Dialer, Place, read_password
+from pam_tailscale.check.redis_socket import BoundedSocket, Bounds, Dialer, Place
+from pam_tailscale.check.secretfile import read_secret
 from pam_tailscale.check.trouble import shown
 from pam_tailscale.errors import CheckError
 
@@ -222,5 +223,5 @@ class _Connection(redis.Connection):
     def _connect(self) -> Any:
         # The password's file is read each time, so that a new password needs no restart.
         if self._password_file is not None:
-            self.password = read_password(self._password_file).reveal()
+            self.password = read_secret(self._password_file, "the store's password").reveal()
         return self._dial()

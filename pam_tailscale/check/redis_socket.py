@@ -1,9 +1,7 @@
 """Sockets to the shared store that end in time and bring no more than was asked for. They know nothing of Redis."""
 
-import os
 import socket
 import ssl
-import stat
 import threading
 import time
 from collections.abc import Callable
@@ -13,10 +11,7 @@ from typing import Any, Final
 
 from pam_tailscale.check.trouble import shown
 from pam_tailscale.errors import CheckError
-from pam_tailscale.secret import Secret
 
-PASSWORD_MAX: Final = 4096
-"""Bytes of the password's file."""
 ADDRESSES_MAX: Final = 4
 """Addresses of one name that are tried."""
 
@@ -49,29 +44,6 @@ class Place:
         if self.path is not None:
             return f"the shared store at {self.path}"
         return f"the shared store at {f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
-
-
-def read_password(path: Path) -> Secret:
-    """The first line of a file that nobody else may read. Raises CheckError, whose text has nothing of it."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as err:
-        raise CheckError(
-            f"{path}: the store's password cannot be read ({err.strerror}): let the agent's user read it"
-        ) from err
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise CheckError(f"{path}: is not a file: put the store's password into one")
-        if status.st_mode & stat.S_IRWXO:
-            raise CheckError(f"{path}: others may read the store's password: chmod 0640, chgrp to the agent's group")
-        content = os.read(descriptor, PASSWORD_MAX + 1)
-    finally:
-        os.close(descriptor)
-    line = content.partition(b"\n")[0].rstrip(b"\r")
-    if not line or len(content) > PASSWORD_MAX or not line.isascii():
-        raise CheckError(f"{path}: is not a password in ASCII on a line of its own: write it anew")
-    return Secret(line.decode("ascii"))
 
 
 class Bounds(threading.local):

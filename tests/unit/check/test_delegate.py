@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pam_tailscale.check.delegate import TARGET_MAX, TEXT_MAX, Next, expand, judge, retry_after
+from pam_tailscale.check.delegate import TARGET_MAX, TEXT_MAX, Next, expand, judge
 from pam_tailscale.check.flow import Passed, Refused
 from pam_tailscale.errors import CheckError, PolicyShapeError
 from pam_tailscale.model import Connection, Demand, Peer, Reason
@@ -235,34 +235,3 @@ def test_texts_are_bounded() -> None:
 def test_the_page_is_found_in_the_text(text: str, page: str) -> None:
     """The first address that a browser opens."""
     assert Next("https://unused/a", text).page == page
-
-
-NOW = 1_800_000_000.0  # Fri, 15 Jan 2027 08:00:00 GMT
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("", 0.0),
-        ("0", 0.0),
-        ("7", 7.0),
-        (" 7 ", 7.0),
-        ("600", 600.0),
-        ("601", 600.0),
-        ("999999999", 600.0),
-        ("99999999999999999999", 0.0),
-        ("-5", 0.0),
-        ("1.5", 0.0),
-        ("soon", 0.0),
-        ("nan", 0.0),
-        ("\u0667", 0.0),
-        ("Fri, 15 Jan 2027 08:00:30 GMT", 30.0),
-        ("Fri, 15 Jan 2027 08:00:30 -0000", 30.0),
-        ("Fri, 15 Jan 2027 07:00:00 GMT", 0.0),
-        ("Fri, 15 Jan 2038 08:00:00 GMT", 600.0),
-        ("Fri, 99 Jan 2027 08:00:00 GMT", 0.0),
-    ],
-)
-def test_how_long_to_leave_the_control_plane_alone(text: str, seconds: float) -> None:
-    """Seconds or a date, bounded; what is neither says nothing."""
-    assert retry_after(text, NOW) == seconds

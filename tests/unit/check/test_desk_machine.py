@@ -187,7 +187,7 @@ class DeskMachine(RuleBasedStateMachine):
     # Modules and the people at them.
 
     @rule(demand=st.sampled_from(DEMANDS), interactive=st.sampled_from([True, True, False]))
-    @precondition(lambda self: len(self._open()) < ENOUGH)
+    @precondition(lambda self: len(self._open()) < ENOUGH // 2)
     def come(self, demand: Demand, interactive: bool) -> None:  # noqa: FBT001 (a generated value)
         """Somebody logs in."""
         number, before = next(self._numbers), self._waiting()
@@ -250,7 +250,7 @@ class DeskMachine(RuleBasedStateMachine):
         setattr(self._some_page(data), how, True)
 
     @rule(person=st.sampled_from([ALICE, BOB]))
-    @precondition(lambda self: self.decided)
+    @precondition(lambda self: self.decided and self._open())
     def forget(self, person: str) -> None:
         """What this person has passed until now counts no more."""
         self.forgotten[person] = self.now
@@ -311,6 +311,8 @@ class DeskMachine(RuleBasedStateMachine):
     @invariant()
     def not_more_wait_than_may(self) -> None:
         assert self._waiting() <= self.waiting
+        whose_places = [whose(self.logins[number].demand) for number in self._open() if self.logins[number].interactive]
+        assert all(whose_places.count(one) <= max(1, self.waiting - 1) for one in whose_places)
 
     @invariant()
     def nobody_waits_and_nothing_is_asked(self) -> None:

@@ -347,14 +347,10 @@ def test_the_secret_is_read_when_it_is_used(provider: FakeOidc, client: Client, 
     ("content", "mode", "message"),
     [
         (None, 0, "cannot be read"),
-        (b"secret-word", 0o644, "open to everybody: chmod o-rwx"),
-        (b"secret-word", 0o642, "open to everybody"),
-        (b"", 0o600, "must hold the client's secret"),
-        (b" \n", 0o600, "must hold the client's secret"),
-        (b"secret-word\xff", 0o600, "must hold the client's secret"),
-        (b"secret-word" * 1000, 0o600, "must hold the client's secret"),
+        (b"secret-word", 0o644, r"others may read the client's secret for \[oidc\]"),
+        (b"", 0o600, "write it anew"),
     ],
-    ids=["missing", "readable", "writable", "empty", "blank", "bytes", "long"],
+    ids=["missing", "readable", "empty"],
 )
 def test_a_secret_that_cannot_be_used(
     provider: FakeOidc, client: Client, tmp_path: Path, content: bytes | None, mode: int, message: str

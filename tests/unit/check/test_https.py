@@ -162,26 +162,21 @@ def test_after_an_error_all_is_well_again(provider: FakeOidc, release: threading
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [
-        ("", 0.0),
         ("17", 17.0),
         ("0", 0.0),
         ("601", 600.0),
-        ("9" * 5000, 600.0),
         ("-5", 0.0),
         ("soon", 0.0),
-        ("\u0661", 0.0),
         (email.utils.format_datetime(datetime.datetime.fromtimestamp(NOW + 90, datetime.UTC), usegmt=True), 90.0),
         (email.utils.format_datetime(datetime.datetime.fromtimestamp(NOW - 90, datetime.UTC), usegmt=True), 0.0),
         (email.utils.format_datetime(datetime.datetime.fromtimestamp(NOW + 9e6, datetime.UTC), usegmt=True), 600.0),
     ],
-    ids=["none", "17", "0", "601", "huge", "negative", "text", "arabic", "date", "past", "far"],
+    ids=["17", "0", "601", "negative", "text", "date", "past", "far"],
 )
 def test_retry_after_is_obeyed(provider: FakeOidc, text: str, seconds: float) -> None:
     """Seconds or a date, never more than ten minutes."""
-    assert https._retry_after(text, NOW) == seconds
-    if text and text.isascii():
-        provider.faults[DISCOVERY] = fake_oidc.status(503, Retry_After=text)
-        assert error_of(provider).retry_after == seconds
+    provider.faults[DISCOVERY] = fake_oidc.status(503, Retry_After=text)
+    assert error_of(provider).retry_after == seconds
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,19 @@
 """Sockets to the shared store: what is believed, and that nothing takes longer or brings more than was said."""
 
-import os
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from pam_tailscale.check.redis_socket import (
-    PASSWORD_MAX,
     BoundedSocket,
     Bounds,
     Dialer,
     Place,
-    read_password,
 )
 from pam_tailscale.errors import CheckError
 from tests.support.certificates import Authority, Certificate
@@ -35,57 +32,6 @@ PASSWORD = "a-password-of-the-tests"
 def test_a_place_is_named_as_configured(place: Place, expected: str) -> None:
     """In every error."""
     assert str(place) == f"the shared store at {expected}"
-
-
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [(f"{PASSWORD}", PASSWORD), (f"{PASSWORD}\n", PASSWORD), (f"{PASSWORD}\r\n", PASSWORD), (" a b \nmore", " a b ")],
-)
-def test_the_password_is_the_first_line(tmp_path: Path, content: str, expected: str) -> None:
-    """As editors leave it."""
-    path = tmp_path / "password"
-    path.write_text(content)
-    path.chmod(0o640)
-    assert read_password(path).reveal() == expected
-
-
-def directory(path: Path) -> None:
-    """Where the file should be."""
-    path.unlink()
-    path.mkdir(mode=0o700)
-
-
-def fifo(path: Path) -> None:
-    """Opening it must not wait."""
-    path.unlink()
-    os.mkfifo(path, 0o600)
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (lambda path: path.chmod(0o644), "chmod 0640"),
-        (lambda path: path.chmod(0o601), "chmod 0640"),
-        (lambda path: path.write_text(""), "write it anew"),
-        (lambda path: path.write_text("\n" + PASSWORD), "write it anew"),
-        (lambda path: path.write_text("\u00e9" + PASSWORD), "write it anew"),
-        (lambda path: path.write_text(PASSWORD + "\n" + "x" * PASSWORD_MAX), "write it anew"),
-        (lambda path: path.unlink(), "cannot be read"),
-        (directory, "is not a file"),
-        (fifo, "is not a file"),
-    ],
-    ids=["readable", "executable", "empty", "second line", "not ASCII", "huge", "absent", "directory", "fifo"],
-)
-def test_a_password_file_that_cannot_be_used(tmp_path: Path, spoil: Callable[[Path], object], message: str) -> None:
-    """The error names the file and what to do, and nothing of what is in it."""
-    path = tmp_path / "password"
-    path.write_text(PASSWORD)
-    path.chmod(0o600)
-    spoil(path)
-    with pytest.raises(CheckError, match=message) as caught:
-        read_password(path)
-    assert str(path) in str(caught.value)
-    assert PASSWORD not in str(caught.value)
 
 
 class Clock:
