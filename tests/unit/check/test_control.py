@@ -24,7 +24,8 @@ from pam_tailscale.model import Demand, IPAddress, Reason
 from pam_tailscale.secret import Secret
 from tests.support.control_plane import Asked, Checks, ControlPlane, Reply, accept, action, public
 from tests.support.waiting import wait_until
-from tests.unit.check.test_delegate import DEMAND, NOW
+from tests.unit.check.test_delegate import DEMAND
+from tests.unit.check.test_retry import NOW
 
 KEYS = {name: "privkey:" + digit * 64 for name, digit in (("first", "1"), ("second", "2"))}
 FIRST_PATH = "/machine/ssh/action/2/to/1"
