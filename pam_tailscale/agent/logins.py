@@ -89,26 +89,21 @@ class Logins:
         may_hold = not authenticating or request.method is Method.PUBLICKEY
         with self._tables:
             held = may_hold and self._passes.holds(demand, time.monotonic())
+        # Neither makes a pass: one is there, and evidence is looked at again in the account phase.
         if held or self._checking.provider.recall(demand, time.time()) is not None:
-            return self._passed(request, decision, demand)
+            return _let_in(decision)
         if authenticating or request.mode is not Mode.ENFORCE:
             return decision
         detail = "the connection has not passed the check that its rule asks for, or not for this rule: log in anew"
         return dataclasses.replace(decision, verdict=Answer.DENY, detail=detail)
 
-    def _passed(self, request: Request, decision: Decision, demand: Demand, message: str = "") -> Decision:
-        if request.phase is Phase.AUTH and request.mode is Mode.ENFORCE:
-            with self._tables:
-                self._passes.grant(demand, time.monotonic())
-        return dataclasses.replace(
-            decision, verdict=Answer.ALLOW, reason=Reason.CHECK_PASSED, detail="", message=message
-        )
-
     def _finish(self, login: Login, verdict: Verdict | None) -> None:
         """The waiting room's answer: passed, refused, or not to be had by this method."""
         decision = login.decision
         if isinstance(verdict, Passed):
-            decision = self._passed(login.request, decision, login.demand, verdict.message)
+            decision = _let_in(decision, verdict.message)
+            with self._tables:
+                self._passes.grant(login.demand, time.monotonic())
             self._checking.note(login.demand)
         elif verdict is not None:
             decision = dataclasses.replace(
@@ -160,6 +155,10 @@ class Logins:
         return dataclasses.replace(
             decision, verdict=Answer.DENY, reason=Reason.SECOND_METHOD, detail=detail, message=""
         )
+
+
+def _let_in(decision: Decision, message: str = "") -> Decision:
+    return dataclasses.replace(decision, verdict=Answer.ALLOW, reason=Reason.CHECK_PASSED, detail="", message=message)
 
 
 def _can_be_passed(request: Request) -> bool:

@@ -126,11 +126,14 @@ def test_a_person_is_sent_to_the_page_and_let_in_once_they_approved(desk: Desk) 
 
 
 def test_what_is_remembered_here_lets_in_without_asking_anybody(desk: Desk) -> None:
-    """By each method; the account phase finds the pass."""
+    """By each method, and again in each phase: evidence that is forgotten in between counts no more."""
     desk.provider.recalled = Passed(authenticated=1.0)
     for login in (NONE, ACCOUNT, SESSION):
         assert desk.verdict(login) == "allow"
     assert set(desk.provider.questions) == {"recall"}
+    assert desk.verdict(NONE) == "allow"
+    desk.provider.recalled = None
+    assert desk.verdict(ACCOUNT) == "deny"
 
 
 def test_what_is_remembered_elsewhere_lets_in_without_a_prompt(desk: Desk) -> None:

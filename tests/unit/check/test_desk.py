@@ -714,6 +714,20 @@ def test_forgetting_ends_what_is_pending(scene: Scene) -> None:
     assert scene.told[4] is None
 
 
+def test_a_person_is_forgotten_however_they_are_written(scene: Scene) -> None:
+    """The administrator types a name as they know it; a check that waits, and a verdict that does."""
+    shown(scene, 1)
+    scene.forget("Alice@Example.com")
+    assert scene.pending == []
+    scene.enter(1)
+    assert isinstance(scene.told[1], Refused)
+    shown(scene, 2)
+    scene.say(None, PASSED)
+    scene.forget("ALICE@EXAMPLE.COM")
+    scene.enter(2)
+    assert isinstance(scene.told[2], Refused)
+
+
 def test_forgetting_takes_back_a_verdict_that_is_not_told_yet(scene: Scene) -> None:
     """Approved, forgotten, and only then Enter: that opens nothing."""
     shown(scene, 1)

@@ -451,4 +451,4 @@ class DeskMachine(RuleBasedStateMachine):
 
 
 TestDesk = DeskMachine.TestCase
-TestDesk.settings = settings(max_examples=200, stateful_step_count=50, deadline=None, report_multiple_bugs=False)
+TestDesk.settings = settings(max_examples=300, stateful_step_count=50, deadline=None, report_multiple_bugs=False)
