@@ -60,8 +60,7 @@ class Logins:
     def answer(self, request: Request, channel: Channel) -> None:
         """Decide one request and answer it, at once or when its check is over."""
         began = time.monotonic()
-        facts = self._gatherer.gather(request)
-        decision = decide(request, facts, self._limits(), time.time(), secrets.token_hex(4))
+        decision = self._decision(request)
         if decision.demand is not None:
             decision = self._at_once(request, decision, decision.demand)
         if decision.verdict is Answer.CHECK and decision.demand is not None and _can_be_passed(request):
@@ -81,6 +80,10 @@ class Logins:
         self.room.forget(person)  # first: whoever waits there could otherwise still leave with a new pass
         with self._tables:
             self._passes.forget_person(person)
+
+    def _decision(self, request: Request) -> Decision:
+        facts = self._gatherer.gather(request)
+        return decide(request, facts, self._limits(), time.time(), secrets.token_hex(4))
 
     def _at_once(self, request: Request, decision: Decision, demand: Demand) -> Decision:
         """What this host itself remembers: nobody is asked, and nobody waits."""

@@ -232,16 +232,16 @@ def test_a_damaged_pin_lets_nobody_in(scene: Scene, text: str) -> None:
 def test_a_no_in_the_session_phase_ends_the_login(scene: Scene) -> None:
     """The agent changes its mind after the account phase: no command runs, no port is forwarded."""
     patch = """
-from pam_tailscale.agent import app, handlers
+from pam_tailscale.agent import app, logins
 from pam_tailscale.model import Phase, Reason, Verdict
 import dataclasses
-decide = handlers.Handlers._decision
+decide = logins.Logins._decision
 def changed(self, request):
     decision = decide(self, request)
     if request.phase is Phase.SESSION:
         return dataclasses.replace(decision, verdict=Verdict.DENY, reason=Reason.STATE_CHANGED)
     return decision
-handlers.Handlers._decision = changed
+logins.Logins._decision = changed
 app.main()
 """
     scene.restart_agent(wrapper=patch)
