@@ -188,7 +188,7 @@ def test_the_account_phase_decides_again_for_every_method(scene: Scene) -> None:
     ("action", "reason"),
     [
         ({"reject": True}, "rule_rejects"),
-        ({"holdAndDelegate": "https://control.tailnet.example/action"}, "check_needed"),
+        ({"holdAndDelegate": "https://control.tailnet.example/action"}, "check_unavailable"),  # nobody is there
         (accept(sessionDuration=3_600_000_000_000), "attribute_not_enforced"),
         (accept(recorders=["100.64.0.50:80"]), "attribute_not_enforced"),
         (accept(allowLocalPortForwarding=False), "attribute_not_enforced"),

@@ -214,10 +214,14 @@ class Tailnet:
         wait_until(self._answers, 15, "headscale serves", pause_seconds=0.1)
 
     def stop(self) -> None:
-        """Ends the daemon and waits for it."""
+        """Ends the daemon as a service manager would, and waits for it: it may not go while nodes wait for answers."""
         assert self._daemon is not None, "headscale is not running"
         self._daemon.terminate()
-        self._daemon.wait(30)
+        try:
+            self._daemon.wait(10)
+        except subprocess.TimeoutExpired:
+            self._daemon.kill()
+            self._daemon.wait(10)
         self._daemon = None
 
     def _answers(self) -> bool:
