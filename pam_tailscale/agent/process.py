@@ -55,9 +55,7 @@ def become(user: str) -> None:
     """Give up root for good and go on as `user`, with its groups. Nothing to do where we are not root."""
     if os.geteuid() != 0:
         return
-    entry = account(user)
-    if entry.pw_uid == 0:
-        raise ConfigError(f"[agent] user: {user!r} is root: give the agent an account of its own")
+    entry = _unprivileged(user)
     os.initgroups(user, entry.pw_gid)
     os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
     os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
@@ -73,7 +71,7 @@ def own_directory(path: Path, user: str) -> None:
     """
     if os.geteuid() != 0:
         return
-    entry = account(user)
+    entry = _unprivileged(user)
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
@@ -87,6 +85,13 @@ def own_directory(path: Path, user: str) -> None:
             f"{path}: must be a directory of {user}'s that nobody else may enter: name another one in [check] store, "
             f"or run 'chown {user} {path}' and 'chmod 0700 {path}' if it holds nothing else"
         )
+
+
+def _unprivileged(user: str) -> pwd.struct_passwd:
+    entry = account(user)
+    if entry.pw_uid == 0:
+        raise ConfigError(f"[agent] user: {user!r} is root: give the agent an account of its own")
+    return entry
 
 
 def account(name: str) -> pwd.struct_passwd:
