@@ -1,7 +1,6 @@
 """What belongs to checks beside waiting for them: who is asked, what is remembered where, and what is told about it."""
 
 import datetime
-import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,8 +14,6 @@ from pam_tailscale.errors import CheckError
 from pam_tailscale.model import Demand
 
 CONTROL_REMEMBERS = "remembered by the control plane, unknown here"
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +46,7 @@ class Checking:
 
     def note(self, demand: Demand) -> None:
         """A check was passed: remember when, for whoever asks later. It lets nobody in."""
-        try:
-            self.local.note_passed(demand.person, demand.peer.stable_id, self.provider.name, self.wall())
-        except CheckError as err:
-            log.warning("%s", err)
+        self.local.note_passed(demand.person, demand.peer.stable_id, self.provider.name, self.wall())
 
     def period_of(self, demand: Demand) -> float | None:
         """Seconds for which an authentication counts for this demand; None where only the control plane knows."""

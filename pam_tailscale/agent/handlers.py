@@ -27,7 +27,7 @@ from pam_tailscale import wire
 from pam_tailscale.agent import report
 from pam_tailscale.agent.checking import Checking
 from pam_tailscale.agent.gather import Gatherer
-from pam_tailscale.agent.logins import Logins
+from pam_tailscale.agent.logins import Logins, let_in
 from pam_tailscale.agent.server import Asker, Channel, Send
 from pam_tailscale.agent.store import KnowledgeStore
 from pam_tailscale.errors import WireError
@@ -37,9 +37,7 @@ from pam_tailscale.model import (
     Method,
     Mode,
     Phase,
-    Reason,
     Request,
-    Verdict,
     parse_address,
 )
 from pam_tailscale.policy.decision import decide_with_trace
@@ -149,7 +147,7 @@ class Handlers:
         if decision.demand is not None:
             check = self._checking.about(decision.demand)
             if self._checking.provider.recall(decision.demand, now) is not None:
-                decision = dataclasses.replace(decision, verdict=Verdict.ALLOW, reason=Reason.CHECK_PASSED, detail="")
+                decision = let_in(decision)
         _send_document(send, report.explanation(request, decision, outcome, now, check))
 
     def _whois(self, message: wire.Message, asker: Asker, send: Send) -> None:

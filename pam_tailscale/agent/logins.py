@@ -94,7 +94,7 @@ class Logins:
             held = may_hold and self._passes.holds(demand, time.monotonic())
         # Neither makes a pass: one is there, and evidence is looked at again in the account phase.
         if held or self._checking.provider.recall(demand, time.time()) is not None:
-            return _let_in(decision)
+            return let_in(decision)
         if authenticating or request.mode is not Mode.ENFORCE:
             return decision
         detail = "the connection has not passed the check that its rule asks for, or not for this rule: log in anew"
@@ -104,7 +104,7 @@ class Logins:
         """The waiting room's answer: passed, refused, or not to be had by this method."""
         decision = login.decision
         if isinstance(verdict, Passed):
-            decision = _let_in(decision, verdict.message)
+            decision = let_in(decision, verdict.message)
             with self._tables:
                 self._passes.grant(login.demand, time.monotonic())
             self._checking.note(login.demand)
@@ -160,7 +160,8 @@ class Logins:
         )
 
 
-def _let_in(decision: Decision, message: str = "") -> Decision:
+def let_in(decision: Decision, message: str = "") -> Decision:
+    """The decision about a login whose check is passed; `message` is for the person."""
     return dataclasses.replace(decision, verdict=Answer.ALLOW, reason=Reason.CHECK_PASSED, detail="", message=message)
 
 
