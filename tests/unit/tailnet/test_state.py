@@ -84,7 +84,7 @@ def test_a_state_without_a_key_that_can_be_read(tmp_path: Path, content: object,
 
 def test_what_to_do_about_a_sealed_state(tmp_path: Path) -> None:
     """Both ways are named."""
-    with pytest.raises(TailscaledError, match=r'--encrypt-state=false, or .* \(provider = "oidc"\)'):
+    with pytest.raises(TailscaledError, match=r'--encrypt-state=false, or .* \(by = "oidc" in \[check\]\)'):
         state.machine_key(written(tmp_path, SEALED))
 
 
