@@ -182,6 +182,7 @@ class ControlProvider:
             outcome = self._read(answer, lost=told is not None)
             if not isinstance(outcome, Next):
                 return outcome
+            self._free(target)
             target = self._target(demand, outcome.delegate)
             if outcome.text or known is None:
                 known = Hold(outcome.text, outcome.page, Secret(target), 0.0, HOLD_SECONDS, self._wall())
@@ -234,7 +235,8 @@ class ControlProvider:
 
         headscale 0.29 tells a rejection once; whoever asks for the same check beside that, or after it, is told that it
         has passed (types/common.go, FinishAuth closes the channel). So each check has one request in its life: where
-        that may have reached the control plane and has no answer, the check is lost, and the person is asked anew.
+        that may have reached the control plane and has no answer, or one that ended the check, the check is lost, and
+        the person is asked anew.
         """
         request = self._once(target) or client.begin(target, again=False)
         try:
@@ -249,7 +251,8 @@ class ControlProvider:
             return None
         if time.monotonic() - request.finished > STALE:
             raise SilentError("the answer to this check came long before anybody asked for it: it has to begin anew")
-        self._free(target)
+        if answer.status != _OK:
+            self._free(target)
         return answer
 
     def _once(self, target: str) -> Request | None:
@@ -258,14 +261,14 @@ class ControlProvider:
             if (request := self._held.pop(target, None)) is not None:
                 return request
             if target in self._begun:
-                raise SilentError("the answer to this check may have been lost: it has to begin anew")
+                raise SilentError("this check has had its answer, or may have lost it: it has to begin anew")
             self._begun[target] = None
             while len(self._begun) > BEGUN_MAX:
                 self._begun.popitem(last=False)
         return None
 
     def _free(self, target: str) -> None:
-        """It was answered, or has not arrived: it may be asked again."""
+        """It ended nothing, or has not arrived: it may be asked again."""
         with self._lock:
             self._begun.pop(target, None)
 

@@ -28,7 +28,10 @@ for _ in range(int(sys.argv[2])):
     one = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     one.connect(sys.argv[1])
     if sys.argv[3] == "ask":
-        one.send(b"version\\0" b"1\\0" b"request\\0" b"slow\\0")
+        try:
+            one.send(b"version\\0" b"1\\0" b"request\\0" b"slow\\0")
+        except BrokenPipeError:
+            pass  # there are too many of us, and the server has closed it already
     kept.append(one)
 print("connected", flush=True)
 sys.stdin.read()
@@ -175,9 +178,9 @@ def test_more_strangers_than_can_wait_are_closed(path: Path) -> None:
         stack.callback(answer.set)
         first = asking(path, stack)
         wait_until(begun.is_set, 10, "the first is being answered")
-        *waiting, last = [asking(path, stack) for _ in range(server_module.PUBLIC_QUEUE + 1)]
-        with pytest.raises((WireError, ConnectionResetError)):
-            wire.decode(last.recv(wire.MESSAGE_MAX))
+        waiting = [asking(path, stack) for _ in range(server_module.PUBLIC_QUEUE)]
+        with pytest.raises((WireError, ConnectionResetError, BrokenPipeError)):  # closed before it asks, or after
+            wire.decode(asking(path, stack).recv(wire.MESSAGE_MAX))
         answer.set()
         assert all(wire.decode(one.recv(wire.MESSAGE_MAX))["verdict"] == "allow" for one in (first, *waiting))
 

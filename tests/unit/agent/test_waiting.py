@@ -1,10 +1,12 @@
 """The waiting room with real sockets and threads: who is prompted and told, and what is left when it is over."""
 
 import dataclasses
-import os
+import gc
 import select
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -98,17 +100,28 @@ class Room:
         login.shim.send(wire.encode(pairs))
 
 
-def left_behind() -> tuple[set[threading.Thread], set[str]]:
-    """The threads and descriptors of this process."""
-    return set(threading.enumerate()), {entry.name for entry in os.scandir("/proc/self/fd")}
+def left_behind() -> tuple[set[threading.Thread], dict[str, str]]:
+    """The threads and descriptors of this process, and what each of these is."""
+    found = {}
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the listing's own
+            found[entry.name] = str(entry.readlink())
+    return set(threading.enumerate()), found
 
 
 @pytest.fixture(autouse=True)
 def _nothing_left() -> Iterator[None]:
     """Every test ends with the threads and descriptors that it began with."""
+    gc.collect()  # what tests before this one have let go of would otherwise be gone afterwards
     before = left_behind()
     yield
-    wait_until(lambda: left_behind() == before, SOON, "threads and descriptors as before")
+
+    def as_before() -> bool:
+        now = left_behind()
+        assert now == before, (now, before)
+        return True
+
+    wait_until(as_before, SOON, "threads and descriptors as before")
 
 
 @pytest.fixture

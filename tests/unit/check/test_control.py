@@ -178,6 +178,18 @@ def test_a_rejection_is_a_no(checks: Checks, host: Host, demand: Demand) -> None
     assert outcome.reason is Reason.CHECK_REJECTED
 
 
+def test_a_rejection_that_was_told_is_not_asked_about_again(
+    checks: Checks, plane: ControlPlane, host: Host, demand: Demand
+) -> None:
+    """Another request for the same check would be told that it has passed."""
+    hold = ask(host, demand)
+    checks.reject(checks.pending[0])
+    assert isinstance(poll(host, demand, hold), Refused)
+    asked = len(plane.asked)
+    assert isinstance(poll(host, demand, hold), Lost)
+    assert len(plane.asked) == asked
+
+
 def test_nobody_has_acted(checks: Checks, host: Host, demand: Demand) -> None:
     """Within the patience, or until whoever waits has gone."""
     hold = ask(host, demand)
@@ -298,7 +310,7 @@ def test_requests_that_nobody_waits_for_are_bounded(
 def test_a_rejection_is_not_lost_on_a_broken_connection(
     checks: Checks, plane: ControlPlane, host: Host, demand: Demand
 ) -> None:
-    """The connection breaks while the check waits, and whether its answer was on the way nobody knows."""
+    """The connection breaks while the check waits, and whether its answer has come, or was on the way, nobody knows."""
     hold = ask(host, demand)
     assert poll(host, demand, hold, 0.05) == Unanswered()
     wait_until(lambda: len(plane.asked) == 2, 10, "the poll has come")
