@@ -238,7 +238,7 @@ class ControlProvider:
         that may have reached the control plane and has no answer, or one that ended the check, the check is lost, and
         the person is asked anew.
         """
-        request = self._once(target) or client.begin(target, again=False)
+        request = self._once(target) or client.begin(target)
         try:
             answer = request.wait(patience)
         except CheckError as err:

@@ -14,6 +14,7 @@ import re
 import select
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -58,6 +59,13 @@ class Patience:
     def until(self, seconds: float) -> "Patience":
         """The same for one part of the way, which may take at most so long from now."""
         return Patience(min(self.deadline, self.monotonic() + seconds), self.cancelled, self.monotonic)
+
+    def wait_for(self, event: threading.Event) -> bool:
+        """Wait for an event. False: the patience came to its end first."""
+        while not event.wait(min(MOMENT, left := self.left())):
+            if not left:
+                return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from pam_tailscale.check.dial import MOMENT, Origin, Patience, Wire, dial
+from pam_tailscale.check.dial import Origin, Patience, Wire, dial
 from pam_tailscale.check.noise import Records
 from pam_tailscale.check.streams import Answer, Streams
 from pam_tailscale.errors import CheckError
@@ -52,24 +52,29 @@ class Client:
         self._closed = False
 
     def get(self, path: str, patience: Patience) -> Answer | None:
-        """The answer to a GET; None where the patience came to its end first. Raises as Request.wait."""
+        """The answer to a GET; None where the patience came to its end first. Raises as Request.wait.
+
+        It is sent once more where its connection gave no sign of life, or was a kept one, which may have died before.
+        """
         request = self.begin(path)
         try:
             answer = request.wait(patience)
-        except SilentError:
+        except CheckError as err:
+            if not isinstance(err, SilentError) and not request.kept_connection_died:
+                raise
             request = self.begin(path)
             answer = request.wait(patience)
         if answer is None:
             request.cancel()
         return answer
 
-    def begin(self, path: str, *, again: bool = True) -> "Request":
-        """Begin a GET that may be waited for more than once; `again`: it may be sent twice. Raises CheckError."""
+    def begin(self, path: str) -> "Request":
+        """Begin a GET that may be waited for more than once, and is sent once. Raises CheckError."""
         connection = self._connection()
         kept = connection.established
         call = _Call(path)
         connection.hand_over(call)
-        return Request(call, connection, self.begin if kept and again else None)
+        return Request(call, connection, kept=kept)
 
     def connect(self, patience: Patience) -> None:
         """See that there is a connection, or that one is being made when the patience ends. Raises as Request.wait."""
@@ -95,11 +100,10 @@ class Client:
 class Request:
     """A GET that has begun. Not for two threads at once."""
 
-    def __init__(self, call: "_Call", connection: "_Connection", again: "Callable[[str], Request] | None") -> None:
+    def __init__(self, call: "_Call", connection: "_Connection", *, kept: bool) -> None:
         self._call = call
         self._connection = connection
-        self._again = again
-        """Begins it anew, where its connection was a kept one, which may have died long before."""
+        self._kept = kept
 
     def wait(self, patience: Patience) -> Answer | None:
         """The answer; None where the patience came to its end first: it can be waited for again, or cancelled.
@@ -107,16 +111,12 @@ class Request:
         Raises CheckError where there is no answer, HandshakeError where the handshake was not taken, and SilentError,
         after which it must not be asked again where two answers to the same question may differ.
         """
-        while not self._call.done.wait(min(MOMENT, left := patience.left())):
-            if not left:
-                return None
-        again, outcome = self._again, self._call.outcome
-        failed = isinstance(outcome, CheckError) and not isinstance(outcome, SilentError)
-        if again is None or not failed or not self._connection.over:
-            return self._call.result()
-        anew = again(self._call.path)
-        self._call, self._connection, self._again = anew._call, anew._connection, None  # noqa: SLF001
-        return self.wait(patience)
+        return self._call.result() if patience.wait_for(self._call.done) else None
+
+    @property
+    def kept_connection_died(self) -> bool:
+        """Whether its connection was there before it, and has ended."""
+        return self._kept and self._connection.over
 
     @property
     def may_have_arrived(self) -> bool:
@@ -232,8 +232,7 @@ class _Connection:
 
     def settle(self, patience: Patience) -> None:
         """Wait until the connection is established. Raises CheckError where it is over."""
-        while not self._settled.wait(min(MOMENT, left := patience.left())) and left:
-            pass
+        patience.wait_for(self._settled)
         failure = self._counter.failure
         if failure is not None:
             raise type(failure)(str(failure))

@@ -146,29 +146,27 @@ def test_a_request_on_a_kept_connection_that_dies_is_sent_once_more(plane: Contr
     """And not a second time: a control plane that dies of it would do so for ever."""
     held(plane)
     assert get(client, "/before") == "/before"
-    request = client.begin("/held")
-    wait_until(lambda: len(plane.targets("/held")) == 1, 10, "it has come")
-    plane.goaway()
-
-    def sent_again() -> bool:
-        assert request.wait(patience(0.05)) is None
-        return len(plane.targets("/held")) == 2
-
-    wait_until(sent_again, 10, "it has come again")
-    plane.goaway()
-    with pytest.raises(CheckError, match=r"ends the connection|closed the connection"):
-        request.wait(patience())
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(client.get, "/held", patience())
+        wait_until(lambda: len(plane.targets("/held")) == 1, 10, "it has come")
+        plane.goaway()
+        wait_until(lambda: len(plane.targets("/held")) == 2, 10, "it has come again")
+        assert not asking.done()
+        plane.goaway()
+        with pytest.raises(CheckError, match=r"ends the connection|closed the connection"):
+            asking.result(20)
     assert len(plane.targets("/held")) == 2
 
 
 def test_a_request_on_a_new_connection_that_dies_is_not_sent_again(plane: ControlPlane, client: Client) -> None:
     """What went wrong then is said."""
     held(plane)
-    request = client.begin("/held")
-    wait_until(lambda: plane.targets("/held"), 10, "it has come")
-    plane.restart()
-    with pytest.raises(CheckError, match=r"closed the connection|broke \(ConnectionResetError"):
-        request.wait(patience())
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(client.get, "/held", patience())
+        wait_until(lambda: plane.targets("/held"), 10, "it has come")
+        plane.restart()
+        with pytest.raises(CheckError, match=r"closed the connection|broke \(ConnectionResetError"):
+            asking.result(20)
     assert len(plane.targets("/held")) == 1
 
 
