@@ -47,6 +47,8 @@ from pam_tailscale.policy.words import quoted
 PIECE = 6000
 """Characters of a document in one message; JSON here is ASCII, so they are bytes."""
 PORT_MAX = 65535
+_NOT_FOR_ADMINISTRATORS_ALONE = frozenset({wire.REQUEST_DECIDE, wire.REQUEST_STATUS})
+"""Whoever asks for a decision is looked at there; anyone may know how things stand."""
 
 log = logging.getLogger(__name__)
 
@@ -119,6 +121,8 @@ class Handlers:
         handler = self._requests.get(request)
         if handler is None:
             raise WireError(f"unknown request {request!r}")
+        if request not in _NOT_FOR_ADMINISTRATORS_ALONE and not self._administers(asker, send):
+            return
         handler(message, asker, send)
 
     def _decide(self, message: wire.Message, asker: Asker, send: Channel) -> None:
@@ -127,9 +131,7 @@ class Handlers:
             raise WireError("this account may not ask about connections")
         self._logins.answer(request, send)
 
-    def _explain(self, message: wire.Message, asker: Asker, send: Send) -> None:
-        if not self._administers(asker, send):
-            return
+    def _explain(self, message: wire.Message, asker: Asker, send: Send) -> None:  # noqa: ARG002 (one signature)
         knowledge = self._store.snapshot(time.monotonic()).knowledge
         client = address_of(message, wire.KEY_CLIENT)
         own = [address for address in knowledge.self_addresses if address.version == client.version]
@@ -150,21 +152,15 @@ class Handlers:
                 decision = let_in(decision)
         _send_document(send, report.explanation(request, decision, outcome, now, check))
 
-    def _whois(self, message: wire.Message, asker: Asker, send: Send) -> None:
-        if not self._administers(asker, send):
-            return
+    def _whois(self, message: wire.Message, asker: Asker, send: Send) -> None:  # noqa: ARG002 (one signature)
         address, port = address_of(message, wire.KEY_CLIENT), port_of(message, wire.KEY_CLIENT_PORT)
         knowledge = self._store.snapshot(time.monotonic()).knowledge
         _send_document(send, report.whois(address, self._gatherer.whois(address, port), knowledge))
 
     def _checks(self, message: wire.Message, asker: Asker, send: Send) -> None:  # noqa: ARG002 (one signature)
-        if not self._administers(asker, send):
-            return
         _send_document(send, self._checking.document(self._logins.room.pending(), time.monotonic()))
 
     def _forget(self, message: wire.Message, asker: Asker, send: Send) -> None:
-        if not self._administers(asker, send):
-            return
         person = message.get(wire.KEY_PERSON, "")
         if not person:
             raise WireError("whose checks are to be forgotten is missing")
