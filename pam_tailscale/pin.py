@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pam_tailscale.errors import ConfigError
 from pam_tailscale.model import Pin
+from pam_tailscale.rootfile import only_root_writes
 
 FORMAT = 1
 _SIZE_MAX = 4096
@@ -29,7 +30,7 @@ def load(path: Path) -> Pin | None:
         raise ConfigError(f"{path}: cannot be read ({err.strerror}): run 'pam-tailscale pin --repin' as root") from err
     try:
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_uid != 0 or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        if not stat.S_ISREG(status.st_mode) or not only_root_writes(status):
             raise ConfigError(f"{path}: must be a file of root that nobody else may write: chown root, chmod 0644")
         return _parse(os.read(descriptor, _SIZE_MAX + 1), path)
     finally:

@@ -33,6 +33,7 @@ LAYERS = [
     ("pam_tailscale.config", 1),
     ("pam_tailscale.model", 0),
     ("pam_tailscale.errors", 0),
+    ("pam_tailscale.rootfile", 0),
     ("pam_tailscale.secret", 0),
     ("pam_tailscale.paths", 0),
     ("pam_tailscale", 0),

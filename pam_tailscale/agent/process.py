@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pam_tailscale.agent.server import BACKLOG
 from pam_tailscale.errors import ConfigError
+from pam_tailscale.rootfile import only_root_writes
 
 _FIRST_PASSED = 3
 """The first descriptor systemd passes (sd_listen_fds(3))."""
@@ -36,8 +37,7 @@ def listener(path: Path) -> socket.socket:
 
 def _bind(path: Path) -> socket.socket:
     path.parent.mkdir(mode=0o755, exist_ok=True)
-    status = path.parent.stat()
-    if status.st_uid != 0 or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    if not only_root_writes(path.parent.stat()):
         raise ConfigError(f"{path.parent}: must be a directory of root that nobody else may write")
     path.unlink(missing_ok=True)
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -11,6 +11,7 @@ import stat
 from typing import Any, Final
 
 from pam_tailscale.errors import TailscaledError
+from pam_tailscale.rootfile import only_root_writes
 
 PATH: Final = "/var/lib/tailscale/tailscaled.state"
 """Where Tailscale's packages have it."""
@@ -61,7 +62,7 @@ def _read(path: str) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would keep us waiting
     try:
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_uid != 0 or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        if not stat.S_ISREG(status.st_mode) or not only_root_writes(status):
             raise TailscaledError(
                 f"tailscaled's state {path} is not a file that root alone can write: find out who made it so"
             )
