@@ -1,11 +1,11 @@
 """What belongs to checks beside waiting for them: who is asked, what is remembered where, and what is told about it."""
 
-import datetime
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from pam_tailscale.agent.report import moment_text
 from pam_tailscale.check.desk import PendingCheck
 from pam_tailscale.check.evidence import SharedStore, person_key
 from pam_tailscale.check.flow import Provider
@@ -60,9 +60,9 @@ class Checking:
         return {
             "by": self.provider.name,
             "period": period_text(period),
-            "last": _moment(last[1]) if last else None,
+            "last": moment_text(last[1]) if last else None,
             "last_by": last[0] if last else None,
-            "until": _moment(until) if until is not None else None if self.scope is not None else CONTROL_REMEMBERS,
+            "until": moment_text(until) if until is not None else None if self.scope is not None else CONTROL_REMEMBERS,
         }
 
     def document(self, pending: Iterable[PendingCheck], monotonic: float) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class Checking:
                 {
                     "person": one.demand.person,
                     "node": one.demand.peer.name,
-                    "since": _moment(now - (monotonic - one.began)),
+                    "since": moment_text(now - (monotonic - one.began)),
                     "waiting": one.waiting,
                 }
                 for one in pending
@@ -88,7 +88,7 @@ class Checking:
         if self.scope is None:
             rows = self.local.passed()
             return [
-                {"person": person, "node": node, "by": by, "at": _moment(at), "until": CONTROL_REMEMBERS}
+                {"person": person, "node": node, "by": by, "at": moment_text(at), "until": CONTROL_REMEMBERS}
                 for person, node, by, at in rows
             ]
         return [
@@ -96,8 +96,8 @@ class Checking:
                 "person": one.person,
                 "node": "",
                 "by": self.provider.name,
-                "at": _moment(one.authenticated),
-                "until": _moment(one.authenticated + self.period),
+                "at": moment_text(one.authenticated),
+                "until": moment_text(one.authenticated + self.period),
             }
             for one in self.local.everyone(now)
             if self.period and one.authenticated + self.period > now
@@ -139,7 +139,3 @@ def period_text(seconds: float | None) -> str:
         if seconds % length == 0:
             return f"{seconds / length:.0f} {unit}"
     return f"{seconds:.0f} s"
-
-
-def _moment(unix: float) -> str:
-    return datetime.datetime.fromtimestamp(unix, datetime.UTC).isoformat(timespec="seconds")

@@ -143,7 +143,7 @@ def explanation(
         "user": request.user,
         "from": join_port(request.connection.client, request.connection.client_port),
         "to": str(request.connection.server),
-        "as_of": _time(now),
+        "as_of": moment_text(now),
         "decision": decision.verdict.value,
         "reason": decision.reason.value,
         "can_tell": decision.reason not in CANNOT_TELL,
@@ -168,7 +168,7 @@ _MISMATCHES = {
 
 
 def _rule(source: str, rule: Rule, mismatch: Mismatch) -> dict[str, Any]:
-    expired = f"expired at {_time(rule.expires)}" if rule.expires is not None else ""
+    expired = f"expired at {moment_text(rule.expires)}" if rule.expires is not None else ""
     return {
         "source": source,
         "rule": rule.number,
@@ -194,5 +194,6 @@ def action_word(rule: Rule) -> str:
     return "accept" if action.accept else "malformed"
 
 
-def _time(moment: float) -> str:
+def moment_text(moment: float) -> str:
+    """A Unix time as the documents have it, in ISO 8601."""
     return datetime.datetime.fromtimestamp(moment, datetime.UTC).isoformat(timespec="seconds")

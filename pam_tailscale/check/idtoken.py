@@ -97,14 +97,6 @@ class _FlawError(Exception):
         self.flawed = Flawed(flaw, detail)
 
 
-def verify(token: Secret, keys: KeySet, expected: Expected, now: float, *, taking: bool = False) -> Claims | Flawed:
-    """`signed` and `timely` in one."""
-    claims = signed(token, keys, expected)
-    if isinstance(claims, Flawed):
-        return claims
-    return timely(claims, now, taking=taking) or claims
-
-
 def signed(token: Secret, keys: KeySet, expected: Expected) -> Claims | Flawed:
     """What a token says that the provider has signed for this client (OpenID Connect Core 3.1.3.7, 1 to 8)."""
     try:

@@ -42,9 +42,12 @@ KEYS = keyset.parse(key_set(public(RSA, alg=None), OTHER, public(EC, alg=None)))
 HEADER = {"alg": "RS256", "kid": "key-1", "typ": "JWT"}
 
 
-def verify(token: str, *, taking: bool = True, expected: Expected = EXPECTED) -> Claims | Flawed:
-    """With the keys of this file, now."""
-    return idtoken.verify(Secret(token), KEYS, expected, NOW, taking=taking)
+def verify(
+    token: str, *, keys: keyset.KeySet = KEYS, taking: bool = True, expected: Expected = EXPECTED
+) -> Claims | Flawed:
+    """What is signed, and possible now; with the keys of this file."""
+    found = idtoken.signed(Secret(token), keys, expected)
+    return found if isinstance(found, Flawed) else idtoken.timely(found, NOW, taking=taking) or found
 
 
 def flaw(answer: Claims | Flawed | float | None) -> Flaw | None:
@@ -88,11 +91,11 @@ def test_every_algorithm_that_may_be_configured(algorithm: str, private: Any) ->
     key = SigningKey("key-1", algorithm, private)
     keys = keyset.parse(key_set(key))
     token = sign(key, claims(NOW))
-    assert isinstance(idtoken.verify(Secret(token), keys, EXPECTED, NOW), Claims)
+    assert isinstance(verify(token, keys=keys, taking=False), Claims)
     altered = token[:-8] + ("AAAAAAAA" if not token.endswith("AAAAAAAA") else "BBBBBBBB")
-    assert flaw(idtoken.verify(Secret(altered), keys, EXPECTED, NOW)) in {Flaw.SIGNATURE, Flaw.MALFORMED}
+    assert flaw(verify(altered, keys=keys, taking=False)) in {Flaw.SIGNATURE, Flaw.MALFORMED}
     without = Expected(ISSUER, CLIENT, ALGORITHMS - {algorithm})
-    assert flaw(idtoken.verify(Secret(token), keys, without, NOW)) is Flaw.ALGORITHM
+    assert flaw(verify(token, keys=keys, taking=False, expected=without)) is Flaw.ALGORITHM
 
 
 def by_hmac(secret: bytes, **header: Any) -> str:
