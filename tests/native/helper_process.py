@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.pamstack import Built
+from tests.support.waiting import wait_for_end
 
 HELPER_UID = 65534
 
@@ -56,13 +57,7 @@ class KeyHelper:
 
     def finish(self, process: subprocess.Popen[bytes]) -> HelperRun:
         """Waits for the end, which has to be one the helper chose."""
-        try:
-            output, errors = process.communicate(timeout=30)
-        except subprocess.TimeoutExpired:
-            # Its end lets the agent it waits for come to an end too.
-            process.kill()
-            process.communicate()
-            raise
+        output, errors = wait_for_end(process)
         assert errors == b""
         return HelperRun(process.returncode, output, tuple(self._log.read_text().splitlines()))
 

@@ -17,6 +17,7 @@ from tests.support.scripted_agent import (
     ALLOW,
     Script,
     ScriptedAgent,
+    altered,
     answer,
     chatter,
     deny,
@@ -127,11 +128,7 @@ def test_every_shortened_answer_is_no(stack: MakeStack) -> None:
 @pytest.mark.parametrize("mask", [0x01, 0x20, 0x80, 0xFF])
 def test_every_altered_answer_is_no(stack: MakeStack, mask: int) -> None:
     """There is no byte of the shortest yes that does not matter."""
-    scripts = []
-    for place in range(len(BARE_ALLOW)):
-        altered = bytearray(BARE_ALLOW)
-        altered[place] ^= mask
-        scripts.append(say(bytes(altered)))
+    scripts = altered(BARE_ALLOW, mask)
     with scripted_agent(*scripts) as agent:
         run = stack(agent).run(*["auth"] * len(scripts))
     assert run.codes == [pamstack.AUTH_ERR] * len(scripts)

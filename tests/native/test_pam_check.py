@@ -11,6 +11,7 @@ from tests.support import pamstack
 from tests.support.pamstack import Login, PamStack
 from tests.support.scripted_agent import (
     ALLOW,
+    altered,
     answer,
     check,
     deny,
@@ -76,12 +77,7 @@ def test_only_the_exact_word_is_a_check(stack: MakeStack, word: str) -> None:
 @pytest.mark.parametrize("mask", [0x01, 0x20, 0x80, 0xFF])
 def test_no_altered_check_lets_in(stack: MakeStack, mask: int) -> None:
     """There is no byte of it that makes a yes; what is no check any more is a plain no."""
-    message = answer("verdict", verdict="check")
-    scripts = []
-    for place in range(len(message)):
-        altered = bytearray(message)
-        altered[place] ^= mask
-        scripts.append(say(bytes(altered)))
+    scripts = altered(answer("verdict", verdict="check"), mask)
     with scripted_agent(*scripts) as agent:
         run = stack(agent).run(*["auth"] * len(scripts))
     assert run.codes == [pamstack.AUTH_ERR] * len(scripts)

@@ -4,6 +4,8 @@ import base64
 import datetime
 import hashlib
 import ipaddress
+import ssl
+import tempfile
 from dataclasses import dataclass, field
 
 from cryptography import x509
@@ -27,6 +29,15 @@ class Certificate:
         key = x509.load_pem_x509_certificate(self.certificate.encode()).public_key()
         data = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
         return base64.b64encode(hashlib.sha256(data).digest()).decode()
+
+    def server_context(self) -> ssl.SSLContext:
+        """For a server that shows it."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        with tempfile.NamedTemporaryFile("w", suffix=".pem") as chain:  # Python reads it from a file alone
+            chain.write(self.certificate + self.private_key)
+            chain.flush()
+            context.load_cert_chain(chain.name)
+        return context
 
 
 class Authority:

@@ -129,12 +129,10 @@ def fake_oidc(issue: Issue = lambda ca: ca.issue("127.0.0.1")) -> Iterator[FakeO
     with tempfile.TemporaryDirectory() as folder:
         authority = Authority()
         certificate = issue(authority)
-        ca_file, chain = Path(folder) / "ca.pem", Path(folder) / "chain.pem"
+        ca_file = Path(folder) / "ca.pem"
         ca_file.write_text(authority.pem)
-        chain.write_text(certificate.certificate + certificate.private_key)
         server = _Server(("127.0.0.1", 0), _Handler)
-        server.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        server.context.load_cert_chain(chain)
+        server.context = certificate.server_context()
         server.provider = FakeOidc(server.server_address[1], ca_file)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, name="fake-oidc")
         thread.start()

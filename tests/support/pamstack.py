@@ -18,6 +18,7 @@ from typing import Any, Literal, Self
 
 from pam_tailscale import wire
 from tests.support.roots import CACHE, PROJECT
+from tests.support.waiting import wait_for_end
 
 Kind = Literal["plain", "sanitized", "hasty"]
 """`hasty`: plain, but that the module waits for the agent after a prompt only HASTY_WAIT_MS."""
@@ -221,13 +222,7 @@ class PamStack:
 
     def finish(self, process: subprocess.Popen[bytes]) -> Run:
         """Waits for the end of the process, which has to be a clean one."""
-        try:
-            output, errors = process.communicate(timeout=30)
-        except subprocess.TimeoutExpired:
-            # Its end lets the agent it waits for come to an end too.
-            process.kill()
-            process.communicate()
-            raise
+        output, errors = wait_for_end(process)
         assert process.returncode == 0, errors.decode(errors="replace")
         log = tuple(self._log.read_text(errors="surrogateescape").splitlines())
         self._log.write_text("")

@@ -204,3 +204,8 @@ def scripted_agent(*scripts: Script, owner: int | None = None) -> Iterator[Scrip
 def own_uid() -> int:
     """The uid that a shim has to be told for agents of this process."""
     return os.geteuid()
+
+
+def altered(message: bytes, mask: int) -> list[Script]:
+    """Agents that say it, each with one other byte changed by the mask."""
+    return [say(message[:at] + bytes([message[at] ^ mask]) + message[at + 1 :]) for at in range(len(message))]

@@ -1,5 +1,6 @@
 """Waiting for something to become true: the only way tests wait."""
 
+import subprocess
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -26,3 +27,14 @@ def wait_until(predicate: Callable[[], T], deadline_seconds: float, what: str, *
         if time.monotonic() >= end:
             raise AssertionError(f"not within {deadline_seconds} s: {what}; last seen: {last!r}")
         time.sleep(pause_seconds)
+
+
+def wait_for_end(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
+    """What a process has written by its end, which has to come within 30 seconds: else it is killed."""
+    try:
+        return process.communicate(timeout=30)
+    except subprocess.TimeoutExpired:
+        # Its end lets the agent it waits for come to an end too.
+        process.kill()
+        process.communicate()
+        raise

@@ -219,12 +219,17 @@ def test_who_presses_enter_early_is_asked_again(scene: Scene) -> None:
     assert scene.told == {1: PASSED}
 
 
+def prompt_often(scene: Scene, connection: int) -> None:
+    """As often as a connection that reads its first page may still be prompted."""
+    for _ in range(ROUNDS_MAX - 1):
+        scene.enter(connection)
+        scene.later(PATIENCE)
+
+
 def test_a_connection_is_not_prompted_for_ever(scene: Scene) -> None:
     """The module bears only so many prompts."""
     shown(scene, 1)
-    for _ in range(ROUNDS_MAX - 1):
-        scene.enter(1)
-        scene.later(PATIENCE)
+    prompt_often(scene, 1)
     scene.enter(1)
     scene.later(PATIENCE)
     told = scene.told[1]
@@ -235,9 +240,7 @@ def test_a_connection_is_not_prompted_for_ever(scene: Scene) -> None:
 def test_the_last_prompt_too_is_answered_where_the_page_has_changed(scene: Scene) -> None:
     """The one prompt too many is then due at Enter, when the desk has the word."""
     shown(scene, 1, 2)
-    for _ in range(ROUNDS_MAX - 1):
-        scene.enter(1)
-        scene.later(PATIENCE)
+    prompt_often(scene, 1)
     scene.say(NEXT)
     scene.enter(1)
     told = scene.told[1]
@@ -248,9 +251,7 @@ def test_the_last_prompt_too_is_answered_where_the_page_has_changed(scene: Scene
 def test_one_prompt_too_many_leaves_out_nobody_else(scene: Scene) -> None:
     """A new page is shown to all others who wait."""
     shown(scene, 1, 2)
-    for _ in range(ROUNDS_MAX - 1):
-        scene.enter(1)
-        scene.later(PATIENCE)
+    prompt_often(scene, 1)
     scene.enter(1)
     scene.enter(2)
     scene.say(NEXT)

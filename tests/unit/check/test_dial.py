@@ -2,7 +2,6 @@
 
 import itertools
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from pam_tailscale.check import dial as dialling
 from pam_tailscale.check.dial import Patience, dial, fetch_key, parse_origin
 from pam_tailscale.check.noise import HandshakeError, frame, raw
 from pam_tailscale.errors import CheckError
-from tests.support.certificates import Authority, Certificate
+from tests.support.certificates import Authority
 from tests.support.control_plane import ControlPlane
 
 MACHINE = X25519PrivateKey.generate()
@@ -113,17 +112,6 @@ def authority() -> Authority:
     return Authority()
 
 
-@contextmanager
-def secured(certificate: Certificate, folder: Path) -> Iterator[ControlPlane]:
-    """A control plane with TLS."""
-    path = folder / "server.pem"
-    path.write_text(certificate.private_key + certificate.certificate)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path)
-    with ControlPlane(context) as plane:
-        yield plane
-
-
 def trust(authority: Authority, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let this process trust the authority, as a host does whose administrator has added it."""
     (folder / "ca.pem").write_text(authority.pem)
@@ -134,7 +122,7 @@ def test_a_connection_by_tls_is_made(authority: Authority, tmp_path: Path, monke
     """For the key and for the connection."""
     trust(authority, tmp_path, monkeypatch)
     with (
-        secured(authority.issue("127.0.0.1"), tmp_path) as plane,
+        ControlPlane(authority.issue("127.0.0.1").server_context()) as plane,
         dial(parse_origin(plane.base_url), MACHINE, patience()) as (_, records, _),
     ):
         assert records.seal(b"x")
@@ -148,7 +136,10 @@ def test_a_certificate_that_is_not_right_is_refused(
     """Before the key is even asked for: whoever answers could be anyone, and say that anyone may come in."""
     trust(Authority() if what == "not trusted" else authority, tmp_path, monkeypatch)
     certificate = authority.issue("127.0.0.1" if what == "not trusted" else "127.0.0.2")
-    with secured(certificate, tmp_path) as plane, pytest.raises(CheckError, match=r"certificate of .* is not accepted"):
+    with (
+        ControlPlane(certificate.server_context()) as plane,
+        pytest.raises(CheckError, match=r"certificate of .* is not accepted"),
+    ):
         fetch_key(parse_origin(plane.base_url), patience())
     assert plane.dials == 0
 
@@ -294,3 +285,29 @@ def test_patience_has_parts() -> None:
 def test_waiting_is_cut_into_moments() -> None:
     """So that a login that is given up is noticed."""
     assert dialling.MOMENT <= 0.25
+
+
+@pytest.mark.parametrize(
+    ("patience", "happens", "expected"),
+    [
+        (Patience(9.0, lambda: False, lambda: 4.0), True, True),
+        (Patience(3.0, lambda: False, lambda: 4.0), True, True),
+        (Patience(3.0, lambda: False, lambda: 4.0), False, False),
+        (Patience(9.0, lambda: True, lambda: 4.0), False, False),
+    ],
+    ids=["in time", "already", "late", "nobody waits"],
+)
+def test_an_event_is_waited_for(patience: Patience, happens: bool, expected: bool) -> None:  # noqa: FBT001
+    """As long as somebody wants it; what has happened is never too late."""
+    event = threading.Event()
+    if happens:
+        event.set()
+    assert patience.wait_for(event) is expected
+
+
+def test_whoever_waits_for_an_event_looks_at_their_patience_now_and_then() -> None:
+    """Not only at its beginning: it may end while nothing happens."""
+    left = iter([1.0, 1.0, 0.0])
+    patience = Patience(1.0, lambda: False, lambda: 1.0 - next(left))
+    assert not patience.wait_for(threading.Event())
+    assert next(left, None) is None

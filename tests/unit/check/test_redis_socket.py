@@ -1,7 +1,6 @@
 """Sockets to the shared store: what is believed, and that nothing takes longer or brings more than was said."""
 
 import socket
-import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -136,12 +135,9 @@ def listening(path: Path | None = None) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def tls(certificate: Certificate, directory: Path) -> Iterator[int]:
+def tls(certificate: Certificate) -> Iterator[int]:
     """A server with this certificate, for one connection; its port."""
-    chain = directory / "chain.pem"
-    chain.write_text(certificate.certificate + certificate.private_key)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(chain)
+    context = certificate.server_context()
 
     def serve() -> None:
         connection, _ = listener.accept()
@@ -166,7 +162,7 @@ def test_tls_with_the_right_authority_and_name(tmp_path: Path) -> None:
     authority = Authority()
     (tmp_path / "ca.pem").write_text(authority.pem)
     with (
-        tls(authority.issue("127.0.0.1"), tmp_path) as port,
+        tls(authority.issue("127.0.0.1")) as port,
         Dialer(Place(host="127.0.0.1", port=port, ca_file=tmp_path / "ca.pem", connect_seconds=20)).dial() as dialled,
     ):
         assert dialled.recv(5) == b"hello"
@@ -180,7 +176,7 @@ def test_tls_that_does_not_count(tmp_path: Path, case: str) -> None:
     certificate = authority.issue("127.0.0.2" if case == "another name" else "127.0.0.1")
     ca_file = None if case == "the system's authorities" else tmp_path / "ca.pem"
     with (
-        tls(certificate, tmp_path) as port,
+        tls(certificate) as port,
         pytest.raises(CheckError, match=r"certificate that does not count.*store\.ca_file"),
     ):
         Dialer(Place(host="127.0.0.1", port=port, ca_file=ca_file, connect_seconds=20)).dial()
