@@ -43,3 +43,11 @@ class CheckError(PamTailscaleError):
         super().__init__(text)
         self.retry_after = retry_after
         """Seconds that whoever was asked wants to be left alone."""
+
+
+class HostError(PamTailscaleError):
+    """The host could not be changed, or not be looked at. The text says how it was left and what to do."""
+
+
+class ProofError(HostError):
+    """What `enable` would do cannot be proved: the stage for it cannot be set up. Nothing was changed by that."""

@@ -13,3 +13,20 @@ READER_SOCKET = RUN_DIR / "reader.sock"
 TAILSCALED_SOCKET = Path("/run/tailscale/tailscaled.sock")
 LOGIN_DEFS = Path("/etc/login.defs")
 JOURNAL_SOCKET = Path("/run/systemd/journal/socket")
+
+# What switches the host on and off; root's alone.
+DROP_IN = Path("/etc/ssh/sshd_config.d/10-pam-tailscale.conf")
+DROP_IN_DISABLED = Path("/etc/ssh/sshd_config.d/10-pam-tailscale.conf.disabled")
+"""Where check-halves leaves a drop-in that it took out of force; sshd reads only names that end with .conf."""
+PAM_SSHD = Path("/etc/pam.d/sshd")
+PAM_SERVICE = Path("/etc/pam.d/sshd-tailscale")
+NOT_TAILNET = Path("/etc/security/not-tailnet.access")
+HALVES_DIR = Path("/var/lib/pam-tailscale/halves")
+"""What `enable` has written, byte for byte, for check-halves and `disable`: the references."""
+ENABLED = Path("/var/lib/pam-tailscale/enabled.json")
+"""The marker: this host is switched on, and what the administrator has answered."""
+CHANGE = Path("/var/lib/pam-tailscale/change.json")
+"""The journal of a change that is under way."""
+LOCK = Path("/run/pam-tailscale.lock")
+"""Held while the host is changed. Not in /run/lock, where anybody could make it first and hold it."""
+KEY_HELPER = Path("/usr/libexec/pam-tailscale/authorized-keys")

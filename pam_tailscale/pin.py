@@ -27,7 +27,7 @@ def load(path: Path) -> Pin | None:
     except FileNotFoundError:
         return None
     except OSError as err:
-        raise ConfigError(f"{path}: cannot be read ({err.strerror}): run 'pam-tailscale pin --repin' as root") from err
+        raise ConfigError(f"{path}: cannot be read ({err.strerror}): run 'pam-tailscale enable --repin' as root") from err
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or not only_root_writes(status):
@@ -39,7 +39,7 @@ def load(path: Path) -> Pin | None:
 
 @functools.lru_cache(maxsize=2)  # every decision reads the file; what it says hardly ever changes
 def _parse(content: bytes, path: Path) -> Pin:
-    damaged = ConfigError(f"{path}: is damaged: run 'pam-tailscale pin --repin' as root")
+    damaged = ConfigError(f"{path}: is damaged: run 'pam-tailscale enable --repin' as root")
     if len(content) > _SIZE_MAX:
         raise damaged
     try:
@@ -55,23 +55,27 @@ def _parse(content: bytes, path: Path) -> Pin:
     return Pin(control_url, node_id, tailnet_id)
 
 
-def store(pin: Pin, path: Path) -> None:
-    """Write the pin whole or not at all: 0644, synced, then renamed over the old one. Raises ConfigError."""
+def encode(pin: Pin) -> bytes:
+    """The content of the pin's file."""
     content = {
         "format": FORMAT,
         "control_url": pin.control_url,
         "node_id": pin.node_id,
         "tailnet_id": pin.tailnet_id,
     }
+    return json.dumps(content, indent=1).encode() + b"\n"
+
+
+def store(pin: Pin, path: Path) -> None:
+    """Write the pin whole or not at all: 0644, synced, then renamed over the old one. Raises ConfigError."""
     temporary = path.with_name(path.name + ".new")
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         temporary.unlink(missing_ok=True)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        with os.fdopen(descriptor, "w") as file:
+        with os.fdopen(descriptor, "wb") as file:
             os.fchmod(file.fileno(), 0o644)
-            json.dump(content, file, indent=1)
-            file.write("\n")
+            file.write(encode(pin))
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(path)

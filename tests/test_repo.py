@@ -18,10 +18,45 @@ FUNCTION_LINES_MAX = 60
 
 PURE_CHECKS = ("desk", "evidence", "flow", "idtoken", "keyset", "noise", "passes", "qr", "retry", "strict", "trouble")
 """The part of check mode that decides and does no I/O."""
+PURE_HOST = (
+    "answers",
+    "arrangement",
+    "changes",
+    "dropin",
+    "effective",
+    "facts",
+    "pamfiles",
+    "preconditions",
+    "sshdconfig",
+    "trial",
+    "version",
+)
+"""The part of switching on and off that decides and does no I/O."""
+PURE_DOCTOR = (
+    "accounts",
+    "check",
+    "effects",
+    "halves",
+    "keysfile",
+    "login",
+    "pamhalf",
+    "pamstack",
+    "peers",
+    "places",
+    "rows",
+    "running",
+    "services",
+    "sharing",
+    "walking",
+)
+"""The part of looking for what is wrong that judges and does no I/O."""
 # The first prefix that fits gives a module's layer; it may import from its own layer and from lower ones.
 LAYERS = [
     ("pam_tailscale.agent.app", 4),
     ("pam_tailscale.cli", 4),
+    *((f"pam_tailscale.host.{name}", 1) for name in PURE_HOST),
+    *((f"pam_tailscale.host.doctor.{name}", 1) for name in PURE_DOCTOR),
+    ("pam_tailscale.host", 3),
     ("pam_tailscale.agent", 3),
     ("pam_tailscale.client", 2),
     ("pam_tailscale.pin", 2),
@@ -41,6 +76,8 @@ LAYERS = [
 # What stands beside the layers: importer, imported, what is allowed all the same.
 APART = [
     ("pam_tailscale.cli", "pam_tailscale.agent", ()),
+    ("pam_tailscale.host", "pam_tailscale.agent", ()),
+    ("pam_tailscale.agent", "pam_tailscale.host", ()),
     ("pam_tailscale.tailnet", "pam_tailscale.policy", ("pam_tailscale.policy.rules",)),
     ("pam_tailscale.tailnet", "pam_tailscale.client", ()),
     ("pam_tailscale.client", "pam_tailscale.tailnet", ()),

@@ -97,7 +97,7 @@ def _problems(agent: AgentState, snapshot: Snapshot, pin: Pin | Problem) -> list
     elif known.problem is None and known.node_id and not _pinned(pin, known):
         found.append(
             "tailscaled is logged in elsewhere than root pinned this host to; "
-            "if root means this change, run 'pam-tailscale pin --repin'"
+            "if root means this change, run 'pam-tailscale enable --repin'"
         )
     if known.operator and not agent.trust_operator:
         found.append(operator_problem(known.operator).detail)

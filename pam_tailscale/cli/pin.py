@@ -11,12 +11,10 @@ import click
 from pam_tailscale import paths
 from pam_tailscale import pin as pins
 from pam_tailscale.cli.output import ExitCode, complain, print_json, print_line, print_pairs
-from pam_tailscale.errors import ConfigError, TailscaledError
+from pam_tailscale.errors import ConfigError
+from pam_tailscale.host.pinning import current
 from pam_tailscale.model import Pin
 from pam_tailscale.tailnet.localapi import LocalAPI
-from pam_tailscale.tailnet.records import DEFAULT_CONTROL_URL
-
-_RUNNING = "Running"
 
 
 @click.command()
@@ -55,14 +53,6 @@ def pin(*, repin: bool, as_json: bool, path: Path, tailscaled: Path) -> None:
         print_json(_document(found) | {"changed": before != found})
     else:
         print_line(f"{'pinned' if before != found else 'already pinned'}: {_line(found)}")
-
-
-def current(api: LocalAPI) -> Pin:
-    """What tailscaled is at now. Raises TailscaledError, also where it is not running."""
-    status, prefs = api.status(), api.prefs()
-    if status.backend_state != _RUNNING or not status.self_stable_id:
-        raise TailscaledError(f"tailscaled is in state {status.backend_state!r}: run 'tailscale up' first")
-    return Pin(prefs.control_url or DEFAULT_CONTROL_URL, status.self_stable_id, status.tailnet_id)
 
 
 def _load(path: Path, *, ignore_damage: bool) -> Pin | None:

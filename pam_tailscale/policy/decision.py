@@ -132,7 +132,7 @@ def _pin(pin: Pin, facts: Facts) -> Problem | None:
             return Problem(
                 Reason.PIN_MISMATCH,
                 f"this host is pinned to {what} {pinned!r}, tailscaled is at {seen!r}: if root means this change, "
-                "run 'pam-tailscale pin --repin'",
+                "run 'pam-tailscale enable --repin'",
             )
     return None
 

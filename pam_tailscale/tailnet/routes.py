@@ -4,6 +4,7 @@ By socket and struct: pyroute2 would add tens of MiB to the agent, and the two q
 """
 
 import errno
+import ipaddress
 import itertools
 import os
 import socket as sockets
@@ -30,6 +31,7 @@ _REQUEST, _DUMP = 0x1, 0x300
 _DUMP_INTR = 0x10
 _RTA_DST, _RTA_SRC, _RTA_OIF, _RTA_UID = 1, 2, 4, 25
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_ADDRESS_SIZES: Final = (4, 16)
 
 _BUFFER = 1 << 16
 _TIMEOUT = 1.0
@@ -67,24 +69,32 @@ def interface_of(address: IPAddress) -> int | None:
 
     Raises TailscaledError, also where more than one has.
     """
-    body = _ADDRESS.pack(_family(address), 0, 0, 0, 0)
-    found: set[int] | None = None
-    try:
-        for _ in range(_DUMPS):
-            found = _indexes(body, address.packed)
-            if found is not None:
-                break
-    except OSError as err:
-        raise _failed(err) from err
-    if found is None:
-        raise TailscaledError("the host's addresses change faster than they can be read: find out what changes them")
+    found = {index for packed, index in _addresses(_family(address)) if packed == address.packed}
     if len(found) > 1:
         raise TailscaledError(f"{address} is on more than one interface: take it off all but the tailnet's")
     return next(iter(found), None)
 
 
-def _indexes(body: bytes, wanted: bytes) -> set[int] | None:
-    """Interfaces with this address; None when the addresses changed while they were listed."""
+def own_addresses() -> frozenset[tuple[IPAddress, int]]:
+    """Every address of this host, with the index of the interface that has it. Raises TailscaledError."""
+    return frozenset((ipaddress.ip_address(packed), index) for packed, index in _addresses(sockets.AF_UNSPEC))
+
+
+def _addresses(family: int) -> set[tuple[bytes, int]]:
+    """Addresses and the interfaces that have them. Raises TailscaledError."""
+    body = _ADDRESS.pack(family, 0, 0, 0, 0)
+    try:
+        for _ in range(_DUMPS):
+            found = _listed(body)
+            if found is not None:
+                return found
+    except OSError as err:
+        raise _failed(err) from err
+    raise TailscaledError("the host's addresses change faster than they can be read: find out what changes them")
+
+
+def _listed(body: bytes) -> set[tuple[bytes, int]] | None:
+    """None when the addresses changed while they were listed."""
     found = set()
     for kind, payload in _ask(_GETADDR, _DUMP, body):
         if kind == _DUMP_INTR:
@@ -94,8 +104,9 @@ def _indexes(body: bytes, wanted: bytes) -> set[int] | None:
         *_, index = _ADDRESS.unpack_from(payload)
         attributes = dict(_attributes(payload[_ADDRESS.size :]))
         # On a point-to-point interface IFA_ADDRESS is the other end; where both are there, IFA_LOCAL is ours.
-        if attributes.get(_IFA_LOCAL, attributes.get(_IFA_ADDRESS)) == wanted:
-            found.add(index)
+        address = attributes.get(_IFA_LOCAL, attributes.get(_IFA_ADDRESS, b""))
+        if len(address) in _ADDRESS_SIZES:
+            found.add((address, index))
     return found
 
 

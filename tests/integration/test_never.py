@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from pam_tailscale.host.answers import Methods
 from pam_tailscale.model import Reason
 from tests.integration import attacks
 from tests.integration.expect import lan_as_ever, let_in, nobody_from_the_tailnet, not_let_in, refused
@@ -348,9 +349,7 @@ def test_one_identity_satisfies_one_method(scene: Scene, method: str) -> None:
 def test_the_policy_in_addition_to_a_key(scene: Scene) -> None:
     """An administrator may ask for both: the helper is taken out, and the account's own keys are the second method."""
     host = scene.host
-    lines = host.drop_in().replace("AuthorizedKeysFile none", "AuthorizedKeysFile .ssh/authorized_keys").splitlines()
-    text = "\n".join(line for line in lines if "AuthorizedKeysCommand" not in line)
-    host.box.write(DROP_IN, f"{text}\n    AuthenticationMethods none,publickey\n")
+    host.install_halves(Methods.WITH_KEY)
     try:
         host.restart_sshd()
         let_in(scene.login("alice", key=scene.client.make_key("alice")))

@@ -1,35 +1,46 @@
-"""A host with our product installed: a sandbox with stock sshd, our module, helper and agent, installed by hand.
+"""A host with our product installed: a sandbox with stock sshd, our module, helper and agent, and switched on.
 
-The steps are those of contrib/sshd_config.d. tailscaled is not here: a real one or an embedded LocalAPI must serve the
-sandbox's /run/tailscale/tailscaled.sock.
+sshd's and PAM's files are those that `pam-tailscale enable` writes. tailscaled is not here: a real one or an embedded
+LocalAPI must serve the sandbox's /run/tailscale/tailscaled.sock.
 """
 
-import re
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from pam_tailscale import paths
+from pam_tailscale.host import version
+from pam_tailscale.host.answers import Methods
+from pam_tailscale.host.arrangement import File, Wanted, arrange
 from tests.support.logs import DatagramLog, journal_fields
 from tests.support.roots import PROJECT
 from tests.support.sandbox import Sandbox
 from tests.support.shims import Shims
 from tests.support.waiting import wait_until
 
-CONTRIB = PROJECT / "contrib/sshd_config.d"
-DROP_IN = "/etc/ssh/sshd_config.d/10-pam-tailscale.conf"
+CHECK_HALVES = "/usr/libexec/pam-tailscale/check-halves"
+DROP_IN = str(paths.DROP_IN)
+DISABLED = str(paths.DROP_IN_DISABLED)
+HALVES = str(paths.HALVES_DIR)
+"""Where the references are."""
 LOCAL_CONF = "/etc/ssh/sshd_config.d/50-local.conf"
-HELPER = "/usr/libexec/pam-tailscale/authorized-keys"
-CONFIG = "/etc/pam-tailscale/agent.toml"
-PIN = "/var/lib/pam-tailscale/pin.json"
+HELPER = str(paths.KEY_HELPER)
+CONFIG = str(paths.CONFIG)
+PIN = str(paths.PIN)
 ROOT_PASSWORD = "root-password"
 USER_PASSWORD = "user-password"
 PEOPLE = ("alice", "bob")
 _UNFINISHED = ("[accepted]", "[preauth]", "[net]", "[pam]")  # in the titles of sshd's processes (monitor, auth-pam.c)
 
+_PIN_OF_NOW = """
+from pam_tailscale import paths, pin
+from pam_tailscale.host.pinning import current
+from pam_tailscale.tailnet.localapi import LocalAPI
+print(pin.encode(current(LocalAPI(paths.TAILSCALED_SOCKET))).decode(), end="")
+"""
 _USERS = """
 groupadd --system pam-tailscale-admin
 for user in pam-tailscale pam-tailscale-keys; do
@@ -81,22 +92,18 @@ class Host:
     @property
     def has_service_names(self) -> bool:
         """Whether this sshd knows PAMServiceName, so that the PAM half is a file of its own (from 9.8)."""
-        return self.openssh >= (9, 8)
+        return self.openssh.has_service_names
 
     @property
     def pam_file(self) -> str:
         """The file our PAM half is in."""
-        return "/etc/pam.d/sshd-tailscale" if self.has_service_names else "/etc/pam.d/sshd"
-
-    @property
-    def halves(self) -> Path:
-        """The directory of contrib with what this sshd needs."""
-        return CONTRIB / ("openssh-9.8" if self.has_service_names else "openssh-9.2")
+        return str(paths.PAM_SERVICE if self.has_service_names else paths.PAM_SSHD)
 
     def install_shims(self) -> None:
-        """Puts the PAM module and the key helper in place (again)."""
+        """Puts the PAM module and the programs beside it in place (again)."""
         self.box.write(self.module_file, self._shims.module.read_bytes())
         self.box.write(HELPER, self._shims.helper.read_bytes(), 0o755)
+        self.box.write(CHECK_HALVES, (PROJECT / "contrib/libexec/check-halves").read_bytes(), 0o755)
 
     def add_accounts(self) -> None:
         """The accounts of every scenario; those that the machine already has keep everything but the password."""
@@ -108,33 +115,36 @@ class Host:
                 continue
             self.box.add_user(name, password=password)
 
-    def install_halves(self) -> None:
-        """Installs the drop-in and its PAM half as contrib/sshd_config.d has them. sshd sees it at its next start."""
+    def arrangement(self, methods: Methods | None = None) -> tuple[File, ...]:
+        """The files that `pam-tailscale enable` would write, by the answer about several methods."""
+        keys = self.box.account("pam-tailscale-keys")
+        wanted = Wanted(self.openssh, keys_uid=keys.uid, keys_gid=keys.gid, methods=methods)
+        return arrange(wanted, {str(paths.PAM_SSHD): self.stock_pam.encode()})
+
+    def install_halves(self, methods: Methods | None = None) -> None:
+        """Writes them. sshd sees it at its next start."""
         self.box.write(LOCAL_CONF, "PermitRootLogin yes\n")
-        for file in self.halves.iterdir():
-            self.box.write(f"/usr/share/pam-tailscale/sshd_config.d/{self.halves.name}/{file.name}", file.read_bytes())
-        self.box.write("/usr/libexec/pam-tailscale/check-halves", (CONTRIB / "check-halves").read_bytes(), 0o755)
-        self.box.write(self.pam_file, self.pam_half())
-        if not self.has_service_names:
-            access = (self.halves / "not-tailnet.access").read_bytes()
-            self.box.write("/etc/security/not-tailnet.access", access)
-        self.box.write(DROP_IN, self.drop_in())
+        self.box.run(["rm", "-f", DISABLED])
+        for file in self.arrangement(methods):
+            assert file.content is not None
+            self.box.write(file.path, file.content, file.mode)
 
     def drop_in(self) -> str:
-        """The text of the drop-in, with the helper's numbers put in where this sshd needs them."""
-        keys = self.box.account("pam-tailscale-keys")
-        text = (self.halves / "10-pam-tailscale.conf").read_text()
-        return text.replace("KEYS_UID:KEYS_GID", f"{keys.uid}:{keys.gid}")
+        """The text of the drop-in."""
+        return self._text(DROP_IN)
 
     def pam_half(self) -> str:
         """The text of `pam_file`."""
-        if self.has_service_names:
-            return (self.halves / "sshd-tailscale").read_text()
-        return (self.halves / "pam.d-sshd.lines").read_text() + self.stock_pam
+        return self._text(self.pam_file)
 
-    def check_halves(self) -> subprocess.CompletedProcess[str]:
-        """Runs the check that stands before every start and reload of sshd."""
-        return self.box.run(["/usr/libexec/pam-tailscale/check-halves"])
+    def _text(self, path: str) -> str:
+        content = {file.path: file.content for file in self.arrangement()}[path]
+        assert content is not None
+        return content.decode()
+
+    def check_halves(self, *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Runs the check; without options, as it stands before every start and reload of sshd."""
+        return self.box.run([CHECK_HALVES, *options], check=check)
 
     def configure(self, text: str) -> None:
         """Replaces the agent's configuration; it counts at the agent's next start or SIGHUP."""
@@ -226,7 +236,7 @@ class Host:
 
     def pin(self) -> None:
         """Pins the host to the tailnet it is in now."""
-        self.cli("pin")
+        self.box.write(PIN, self.box.run([self.python, "-c", _PIN_OF_NOW], env=self._env).stdout)
 
     # Looking
 
@@ -277,10 +287,10 @@ class Host:
     ) -> None:
         self.close()
 
-    def _openssh_version(self) -> tuple[int, int]:
-        match = re.search(r"OpenSSH_(\d+)\.(\d+)", self.box.run(["ssh", "-V"]).stderr)
-        assert match is not None, "ssh -V names no version"
-        return int(match[1]), int(match[2])
+    def _openssh_version(self) -> version.OpenSSH:
+        found = version.parse(self.box.run(["ssh", "-V"]).stderr)
+        assert found is not None, "ssh -V names no version"
+        return found
 
     def _security_directory(self) -> str:
         return self.box.run(["sh", "-c", "dirname /usr/lib/*/security/pam_unix.so"]).stdout.strip()

@@ -139,5 +139,5 @@ DAMAGED = {
 def test_a_damaged_pin_is_an_error(path: Path, content: bytes) -> None:
     """Never no pin, and the text says what to run."""
     path.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"pin\.json: is damaged: run 'pam-tailscale pin --repin'"):
+    with pytest.raises(ConfigError, match=r"pin\.json: is damaged: run 'pam-tailscale enable --repin'"):
         pins.load(path)

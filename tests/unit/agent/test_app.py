@@ -206,7 +206,7 @@ def test_a_node_that_is_logged_in_elsewhere_lets_nobody_in(agent: Running, serve
     server.tailnet.prefs["ControlURL"] = "https://evil.example"
     server.tailnet.changed()
     agent.until("deny")
-    assert "run 'pam-tailscale pin --repin'" in str(agent.status()["problems"])
+    assert "run 'pam-tailscale enable --repin'" in str(agent.status()["problems"])
 
 
 def test_a_tailscaled_that_answers_errors_is_a_no(agent: Running, server: Server) -> None:

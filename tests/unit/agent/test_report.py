@@ -65,7 +65,7 @@ WRONG: dict[str, tuple[AgentState, Knowledge, Pin | Problem, str]] = {
     "starting": (AGENT, STARTING, PIN, "has not heard from tailscaled"),
     "stopped": (AGENT, knowledge(backend_state="Stopped"), PIN, "run 'tailscale up'"),
     "not pinned": (AGENT, knowledge(), Problem(Reason.NOT_PINNED, "run pin"), "run pin"),
-    "pinned elsewhere": (AGENT, knowledge(control_url="https://evil.example"), PIN, "pam-tailscale pin --repin"),
+    "pinned elsewhere": (AGENT, knowledge(control_url="https://evil.example"), PIN, "pam-tailscale enable --repin"),
     "operator": (AGENT, knowledge(operator="bob"), PIN, "'bob' is tailscale's operator"),
     "no policy": (AGENT, knowledge(policy_problem=Problem(Reason.POLICY_SHAPE, "odd")), PIN, "odd"),
     "cached": (AGENT, knowledge(cached=True), PIN, "netmap of its disk"),

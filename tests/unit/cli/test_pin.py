@@ -101,7 +101,7 @@ def test_a_damaged_pin_is_kept_until_repin(pin: Run, path: Path, server: Server)
     path.write_text("{")
     ran = pin()
     assert (ran.status, ran.out) == (3, "")
-    assert "is damaged: run 'pam-tailscale pin --repin'" in ran.err
+    assert "is damaged: run 'pam-tailscale enable --repin'" in ran.err
     assert path.read_text() == "{"
     assert pin("--repin").status == 0
     assert pins.load(path) == here(server)

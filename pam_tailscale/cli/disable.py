@@ -1,0 +1,51 @@
+"""`pam-tailscale disable`: everything becomes what it was before `enable`."""
+
+import os
+import sys
+
+import click
+
+from pam_tailscale.cli.output import ExitCode, complain, print_json, print_line
+from pam_tailscale.cli.person import Person
+from pam_tailscale.errors import ConfigError, HostError
+from pam_tailscale.host import wiring
+from pam_tailscale.host.report import Report
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Show what would be changed; change nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document, and ask nothing.")
+@click.option("--yes", is_flag=True, help="Change the files without asking.")
+def disable(*, dry_run: bool, as_json: bool, yes: bool) -> None:
+    """Make sshd and PAM what they were before 'enable', to the byte.
+
+    Sessions go on; connections over the tailnet that have not logged in yet are ended. The pin and what is remembered of
+    checks stay, for the next 'enable'. Running it again is fine, and finishes a run that was interrupted.
+
+    Exits 0 where it is off, 1 where it could not be switched off.
+    """
+    if os.geteuid() != 0:
+        raise HostError("only root may switch it off: run 'sudo pam-tailscale disable'")
+    try:
+        report = wiring.disabler(Person(yes=yes, quiet=as_json)).run(dry_run=dry_run)
+    except (HostError, ConfigError) as err:
+        if as_json:
+            print_json({**Report(on=False, changed=False).document, "on": None, "problem": str(err)})
+        complain(str(err))
+        sys.exit(ExitCode.DENY)
+    if as_json:
+        print_json(report.document)
+    else:
+        _print(report, dry_run=dry_run)
+    if report.problem:
+        complain(report.problem)
+    sys.exit(ExitCode.DENY if report.problem else ExitCode.ALLOW)
+
+
+def _print(report: Report, *, dry_run: bool) -> None:
+    if dry_run or report.problem:
+        for line in report.diff.splitlines():
+            print_line(line)
+    if dry_run or report.problem:
+        return
+    print_line("Off: sshd and PAM are what they were." if report.changed else "Already off: nothing to change.")

@@ -1,0 +1,109 @@
+"""Judges the host's accounts: empty passwords, root's doubles, accounts that share a uid. Pure: lines of files in."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pam_tailscale.host.doctor.check import Check, ok, problem, unknown, warning
+from pam_tailscale.host.doctor.walking import Walked
+
+ROOT = "root"
+_FIELDS = 7
+"""Of a line of passwd(5)."""
+_IN_SHADOW = "x"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of passwd(5)."""
+
+    name: str
+    password: str
+    uid: int
+    gid: int
+    home: str
+    shell: str
+
+
+def parse_passwd(text: str) -> tuple[Entry, ...]:
+    """The accounts of /etc/passwd; lines that are none are passed over, as getpwent(3) does."""
+    found = []
+    for line in text.splitlines():
+        fields = line.split(":")
+        if len(fields) == _FIELDS and fields[0] and fields[2].isdecimal() and fields[3].isdecimal():
+            found.append(Entry(fields[0], fields[1], int(fields[2]), int(fields[3]), fields[5], fields[6]))
+    return tuple(found)
+
+
+def empty_passwords(accounts: Iterable[Entry], shadow: str) -> tuple[str, ...]:
+    """Accounts whose password is the empty one: in shadow(5), or in passwd(5) where that has it."""
+    in_shadow = {fields[0]: fields[1] for line in shadow.splitlines() if len(fields := line.split(":")) > 1}
+    return tuple(
+        account.name
+        for account in accounts
+        if not (in_shadow.get(account.name, account.password) if account.password == _IN_SHADOW else account.password)
+    )
+
+
+def judge_empty(names: Sequence[str], walked: Sequence[Walked], *, switched_on: bool) -> Check:
+    """Accounts with an empty password, and what PAM said of them to a connection that must be refused."""
+    name = "empty-passwords"
+    let_in = [one.user for one in walked if one.succeeded]
+    if let_in:
+        means = "whoever is in the tailnet gets in as them, whatever the policy says"
+        return problem(name, "PAM lets in without a password, over the tailnet", means, "pam-tailscale disable", let_in)
+    if not names:
+        return ok(name, "no account has an empty password")
+    mend = f"passwd --lock {names[0]}"
+    if not switched_on:
+        means = "enable would make sshd hand logins without a password to PAM, and prove that they are refused"
+        return warning(name, "accounts with an empty password", means, mend, names)
+    refused = {one.user for one in walked}
+    if not set(names) <= refused:
+        return warning(
+            name, "accounts with an empty password", "that the tailnet is refused was not tried", mend, names
+        )
+    means = "over the tailnet the policy decides: it was tried that PAM refuses them; at the console nothing is asked"
+    return warning(name, "accounts with an empty password", means, mend, names)
+
+
+def judge_root(accounts: Iterable[Entry], walked: Sequence[Walked]) -> Check:
+    """Root from an address from which nobody may come in."""
+    name = "pam-refuses"
+    about = [one for one in walked if one.user == ROOT]
+    if not any(account.name == ROOT for account in accounts):
+        return unknown(name, "there is no account root in /etc/passwd")
+    if not about:
+        return unknown(name, "PAM was not asked, since its lines are not what they should be or it cannot be")
+    if about[0].succeeded:
+        means = "whoever is in the tailnet gets in, whatever the policy says"
+        return problem(name, "PAM lets in root from this host's own address", means, "pam-tailscale disable")
+    return ok(name, f"PAM refuses root from this host's own address ({about[0].code})")
+
+
+def judge_uids(accounts: Sequence[Entry]) -> list[Check]:
+    """Accounts that are another one."""
+    return [_doubles_of_root(accounts), _shared_uids(accounts)]
+
+
+def _doubles_of_root(accounts: Sequence[Entry]) -> Check:
+    name = "uid-0"
+    found = [account.name for account in accounts if account.uid == 0 and account.name != ROOT]
+    if not found:
+        return ok(name, "root alone has uid 0")
+    means = "a rule that names one of them makes root of whoever it is about"
+    mend = "vipw: give each a uid of its own, or remove it"
+    return warning(name, "accounts with uid 0 beside root", means, mend, found)
+
+
+def _shared_uids(accounts: Sequence[Entry]) -> Check:
+    name = "shared-uids"
+    by_uid: defaultdict[int, list[str]] = defaultdict(list)
+    for account in accounts:
+        if account.uid != 0:
+            by_uid[account.uid].append(account.name)
+    found = [f"{uid}: {', '.join(names)}" for uid, names in sorted(by_uid.items()) if len(names) > 1]
+    if not found:
+        return ok(name, "no two accounts share a uid")
+    means = "a rule that names one of them lets in as all of them"
+    return warning(name, "accounts that share a uid", means, "vipw: give each a uid of its own", found)

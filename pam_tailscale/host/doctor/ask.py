@@ -1,0 +1,150 @@
+"""Asks those who run on the host: sshd, systemd, tailscaled. Starts, stops and changes nothing; judges nothing."""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pam_tailscale.errors import HostError, TailscaledError
+from pam_tailscale.host import effective
+from pam_tailscale.host.doctor.effects import Asked
+from pam_tailscale.host.doctor.running import Offer
+from pam_tailscale.host.doctor.services import PROPERTIES, UNITS, Unit
+from pam_tailscale.host.facts import Socket
+from pam_tailscale.host.sshdconfig import MAIN
+from pam_tailscale.model import IPAddress, join_port
+from pam_tailscale.policy.rules import Policy, parse_rule
+from pam_tailscale.tailnet import netmap, parse, reader, scan, stream
+from pam_tailscale.tailnet.records import tailscaled_version
+from pam_tailscale.tailnet.trouble import refused, unreachable
+
+_SSHD = "/usr/sbin/sshd"
+_SECONDS = 15.0
+_STATUS_MAX = 64 << 20
+_CHUNK = 1 << 18
+_OK = 200
+_DENIED = re.compile(r"Permission denied \(([a-z0-9@.,-]*)\)")
+_SSH = (
+    "PreferredAuthentications=none",
+    "StrictHostKeyChecking=no",
+    "UserKnownHostsFile=/dev/null",
+    "GlobalKnownHostsFile=/dev/null",
+    "BatchMode=yes",
+    "ConnectTimeout=5",
+    "LogLevel=ERROR",
+    "ControlPath=none",
+)
+
+
+def _run(argv: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+    try:
+        return subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as err:
+        raise HostError(f"{argv[0]} does not run or end: {err}") from err
+
+
+# sshd
+
+
+def effects(users: Iterable[str], own: Iterable[IPAddress], port: int, options: Sequence[str]) -> tuple[Asked, ...]:
+    """What sshd's files come to for connections from the tailnet. `options`: what the listener was given with -o.
+
+    Raises HostError with what sshd says against them.
+    """
+    found = []
+    for user in users:
+        for address in own:
+            connection = f"user={user},host={address},addr={address},laddr={address},lport={port}"
+            given = (part for option in options for part in ("-o", option))
+            done = _run([_SSHD, "-T", "-f", MAIN, *given, "-C", connection])
+            if done.returncode != 0:
+                raise HostError((done.stderr.strip().splitlines() or ["sshd says nothing"])[-1][:300])
+            found.append(Asked(user, str(address), effective.parse(done.stdout)))
+    return tuple(found)
+
+
+def offers(user: str, own: Iterable[IPAddress], sockets: Iterable[Socket]) -> tuple[Offer, ...]:
+    """What the running sshd offers after a refused `none`, at each of the node's own addresses where it listens.
+
+    `user`: an account that nobody logs in to. Raises HostError where sshd does not answer so, or lets in.
+    """
+    listening, found = tuple(sockets), []
+    for address in own:
+        for port in sorted({end.port for end in listening if _covers(end.address, address)}):
+            where = join_port(address, port)
+            options = [part for option in _SSH for part in ("-o", option)]
+            bound = ["-b", str(address), "-p", str(port), "-l", user]
+            done = _run(["ssh", "-F", "none", *options, *bound, "--", str(address), "true"])
+            if done.returncode == 0:
+                raise HostError(f"sshd lets {user} in at {where} without asking for anything")
+            match = _DENIED.search(done.stderr)
+            if match is None:
+                last = (done.stderr.strip().splitlines() or ["ssh says nothing"])[-1][:300]
+                raise HostError(f"sshd does not answer at {where}: {last}")
+            found.append(Offer(where, frozenset(filter(None, match[1].split(",")))))
+    return tuple(found)
+
+
+def _covers(listening: IPAddress, address: IPAddress) -> bool:
+    return listening == address or (listening.is_unspecified and listening.version == address.version)
+
+
+# systemd
+
+
+def units() -> tuple[Unit, ...]:
+    """What systemd says of the package's units and of ssh.service. Raises HostError."""
+    done = _run(["systemctl", "show", f"--property=Id,{','.join(PROPERTIES)}", *UNITS])
+    if done.returncode != 0:
+        raise HostError(f"systemctl: {done.stderr.strip()[:300]}")
+    return tuple(_unit(block) for block in done.stdout.strip().split("\n\n"))
+
+
+def _unit(block: str) -> Unit:
+    values: dict[str, str] = {}
+    for line in block.splitlines():
+        name, _, value = line.partition("=")
+        values[name] = f"{values[name]}\n{value}" if name in values else value
+    return Unit(values.get("Id", ""), values)
+
+
+# tailscaled
+
+
+def status(socket: Path, timeout: float) -> Mapping[str, Any]:
+    """What tailscaled's status says, with all peers; `timeout` in seconds is for each wait. Raises TailscaledError."""
+    try:
+        with stream.connect(str(socket), timeout) as connection:
+            stream.send_request(connection, "GET", "status")
+            code, part = stream.read_head(connection.recv)
+            body = bytearray(part)
+            while part := connection.recv(_CHUNK):
+                body += part
+                if len(body) > _STATUS_MAX:
+                    raise TailscaledError(f"tailscaled's status is larger than {_STATUS_MAX >> 20} MiB")
+    except OSError as err:
+        raise unreachable(str(socket), err) from err
+    if code != _OK:
+        raise refused("status", code, bytes(body[:1000]))
+    return parse.document(bytes(body), "status")
+
+
+def policy(socket: Path, version: str) -> Policy:
+    """The tailnet's SSH policy, as root may read it. Raises TailscaledError and PolicyShapeError."""
+    path = str(socket)
+    if netmap.choose(tailscaled_version(version)) is netmap.Way.ROOT_READER:
+        reduced = scan.netmap(reader.read_netmap(path))
+    else:
+        reduced = scan.first_notify(reader.read_bus(path))
+    rules = (parse_rule(json.loads(rule), number) for number, rule in enumerate(reduced.rules or (), 1))
+    return Policy("netmap", tuple(rules))

@@ -1,0 +1,195 @@
+"""Looks at files, accounts and sockets of the host, for those who judge. Changes nothing, and follows nobody's tricks.
+
+What cannot be read is said, or left out where the judge takes that for "not known"; nothing here decides.
+"""
+
+import grp
+import os
+import pwd
+import re
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pam_tailscale import paths
+from pam_tailscale.errors import HostError
+from pam_tailscale.host.arrangement import PATHS
+from pam_tailscale.host.doctor import keysfile, pamstack
+from pam_tailscale.host.doctor.accounts import Entry
+from pam_tailscale.host.doctor.halves import Halves
+from pam_tailscale.host.doctor.places import Place
+from pam_tailscale.host.effective import Effective
+from pam_tailscale.host.files import Files
+from pam_tailscale.host.sshdconfig import MAIN, SshdConfig
+from pam_tailscale.host.version import OpenSSH
+from pam_tailscale.model import Account
+
+_FILE_MAX = 1 << 20
+_SERVICES = (Path("/etc/pam.d"), Path("/usr/lib/pam.d"))
+"""Where libpam looks for a service, in this order (pam_handlers.c)."""
+UID_MIN_DEFAULT = 1000
+PASSWD, SHADOW = Path("/etc/passwd"), Path("/etc/shadow")
+_DEFAULT_SHELL = "/bin/sh"
+_TOKEN = re.compile(r"%([%hUu])")
+
+
+def place(path: Path | str) -> Place:
+    """What lies at a path, as it is: a link is a link."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return Place(str(path))
+    return Place(str(path), found.st_mode, found.st_uid)
+
+
+def halves(openssh: OpenSSH | None) -> Halves:
+    """Everything that lies where `enable` writes."""
+    files, contents, unreadable = Files(), {}, {}
+    for path in (*PATHS, str(paths.ENABLED), str(paths.CHANGE)):
+        try:
+            content = files.read(path)
+        except HostError as err:
+            unreadable[path] = str(err).removeprefix(f"{path}: ")
+            continue
+        if content is not None:
+            contents[path] = content
+    others = (paths.ENABLED, paths.CHANGE, paths.HALVES_DIR, paths.HALVES_DIR.parent)
+    places = {path: place(path) for path in (*PATHS, *map(str, others))}
+    return Halves(openssh, contents, places, unreadable, locked())
+
+
+def locked() -> bool:
+    """Whether a run of enable or disable holds the lock: by the kernel's list, so that nobody waits for this look."""
+    try:
+        inode = os.stat(paths.LOCK).st_ino  # noqa: PTH116 (as the lines below name it)
+        lines = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return False
+    return any(f":{inode} " in line and "FLOCK" in line and "->" not in line for line in lines)
+
+
+def service(name: str) -> pamstack.Stack:
+    """A PAM service with everything that it includes."""
+    return pamstack.read(name, _service_text)
+
+
+def _service_text(name: str) -> str | None:
+    for directory in _SERVICES:
+        text = text_of(directory / name.rsplit("/", 1)[-1])
+        if text is not None:
+            return text
+    return None
+
+
+def text_of(path: Path) -> str | None:
+    """A file's text; None where there is none, or it is no file or larger than 1 MiB, or cannot be read."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        try:
+            content = file.read(_FILE_MAX + 1)
+        except OSError:
+            return None
+    return None if len(content) > _FILE_MAX else content.decode(errors="replace")
+
+
+# sshd's files
+
+
+def changed(config: SshdConfig) -> tuple[tuple[str, float], ...]:
+    """The files that sshd reads, each with the Unix time at which it was last put in place or altered."""
+    named = [MAIN, str(paths.DROP_IN), *(setting.place.path for setting in config.settings)]
+    found = []
+    for path in dict.fromkeys(named):
+        try:
+            # The inode's own time: a rename into place counts, which leaves the time of the content as it was.
+            found.append((path, os.stat(path).st_ctime))  # noqa: PTH116 (one call for both)
+        except OSError:
+            continue
+    return tuple(found)
+
+
+def read_at(effective: Effective, pid: int) -> float | None:
+    """The Unix time at which the listener last read its files; None where its PidFile is not there, or another's."""
+    path = Path(effective.one("pidfile") or "/run/sshd.pid")
+    try:
+        return path.stat().st_mtime if path.read_text().strip() == str(pid) else None
+    except OSError:
+        return None
+
+
+# Accounts
+
+
+@dataclass(frozen=True, slots=True)
+class Restricted:
+    """What authorized_keys restricts."""
+
+    options: Mapping[str, frozenset[str]]
+    """Account to the options by which its keys may do less than everything."""
+    unread: tuple[str, ...]
+    """Files that are there and could not be read."""
+
+
+def restricted(accounts: Iterable[Entry], effective: Effective) -> Restricted:
+    """The keys of every account, in the files that sshd looks in over the LAN."""
+    options: dict[str, frozenset[str]] = {}
+    unread = []
+    patterns = effective.one("authorizedkeysfile").split()
+    for account in accounts:
+        found: frozenset[str] = frozenset()
+        for pattern in patterns:
+            path = _expanded(pattern, account)
+            text = None if pattern.lower() == "none" else text_of(path)
+            if text is not None:
+                found |= keysfile.restrictions(text)
+            elif place(path).exists:
+                unread.append(str(path))
+        if found:
+            options[account.name] = found
+    return Restricted(options, tuple(dict.fromkeys(unread)))
+
+
+def _expanded(pattern: str, account: Entry) -> Path:
+    """As auth.c's expand_authorized_keys does."""
+    values = {"%": "%", "h": account.home, "U": str(account.uid), "u": account.name}
+    path = Path(_TOKEN.sub(lambda match: values[match[1]], pattern))
+    return path if path.is_absolute() else Path(account.home) / path
+
+
+def local_accounts(entries: Sequence[Entry]) -> tuple[Account, ...]:
+    """The accounts as a decision takes them."""
+    return tuple(
+        Account(entry.name, entry.uid, shell, _usable(shell))
+        for entry in entries
+        if (shell := entry.shell or _DEFAULT_SHELL)
+    )
+
+
+def _usable(shell: str) -> bool:
+    try:
+        mode = os.stat(shell).st_mode  # noqa: PTH116 (a shell may be any text, and links count)
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISREG(mode) and bool(mode & 0o111)
+
+
+def uid_min() -> int:
+    """UID_MIN of login.defs(5); Debian's default where it is not set."""
+    match = re.search(r"^\s*UID_MIN\s+(\d+)\s*$", text_of(paths.LOGIN_DEFS) or "", re.MULTILINE)
+    return int(match[1]) if match else UID_MIN_DEFAULT
+
+
+def members(group: str) -> tuple[str, ...] | None:
+    """Who is in a group, also by their account's own group; None where there is no such group."""
+    try:
+        found = grp.getgrnam(group)
+    except KeyError:
+        return None
+    by_account = [account.pw_name for account in pwd.getpwall() if account.pw_gid == found.gr_gid]
+    return tuple(dict.fromkeys([*found.gr_mem, *by_account]))

@@ -1,0 +1,102 @@
+"""Judges the sshd that runs: whether it has read the files as they are now. Pure.
+
+sshd reads its configuration when it starts and when it is told to (SIGHUP), and then for good: whoever connects is
+handed what it read. Two things tell what that was. It answers a refused `none` with the methods that can continue, and
+the drop-in changes these where both ends are tailnet addresses, as at the node's own. And each time it has read its
+files it writes its process's number to PidFile (sshd.c, main and sighup_restart).
+"""
+
+from dataclasses import dataclass
+
+from pam_tailscale.host.doctor.check import Check, ok, problem, unknown, warning
+from pam_tailscale.host.effective import Effective
+
+RELOAD = "sshd -t && systemctl reload ssh"
+_BY_KEYWORD = (
+    ("publickey", "pubkeyauthentication"),
+    ("password", "passwordauthentication"),
+    ("keyboard-interactive", "kbdinteractiveauthentication"),
+    ("hostbased", "hostbasedauthentication"),
+    ("gssapi-with-mic", "gssapiauthentication"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a listener said that can continue, at one of the node's own addresses."""
+
+    address: str
+    """With its port."""
+    methods: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The listener, and the files it should have read."""
+
+    pid: int | None
+    """None: none runs in this network."""
+    by_systemd: bool
+    """systemd listens for it, and starts it when somebody connects."""
+    offers: tuple[Offer, ...]
+    unasked: str
+    """Why the listener could not be asked at all; empty where it could."""
+    read_at: float | None
+    """Unix time at which it last read its files; None where PidFile does not tell."""
+    changed: tuple[tuple[str, float], ...]
+    """Its files, with the Unix time at which each was last put in place."""
+
+
+def offered(effective: Effective) -> frozenset[str]:
+    """The methods that sshd names after a refused `none`, under this effective configuration (auth2.c)."""
+    enabled = {method for method, keyword in _BY_KEYWORD if effective.says(keyword)}
+    lists = effective.one("authenticationmethods").split()
+    if not lists or lists == ["any"]:
+        return frozenset(enabled)
+    first = {one.partition(",")[0].partition(":")[0] for one in lists}
+    return frozenset(first & enabled)
+
+
+def judge(running: Running, expected: Effective, without: Effective) -> Check:
+    """Whether the running sshd goes by the drop-in.
+
+    `expected`: what its files come to for a connection of the tailnet; `without`: for all others.
+    """
+    name = "sshd-running"
+    if running.pid is None and running.by_systemd:
+        return ok(name, "systemd listens for sshd, which reads its files when somebody connects")
+    if running.pid is None:
+        return warning(name, "no sshd listens", "nobody can log in by ssh, from wherever", "systemctl start ssh")
+    stale = _stale(running)
+    means = "connections from the tailnet go by what sshd read before: the policy is not asked, or by old settings"
+    with_it, without_it = offered(expected), offered(without)
+    if with_it == without_it:
+        if stale:
+            return problem(name, stale, means, RELOAD)
+        if running.read_at is None:
+            seen = "sshd offers the same methods with the drop-in and without, and no PidFile tells when it read it"
+            return unknown(name, seen, RELOAD)
+        return ok(name, "sshd has read its files since they were last changed")
+    if not running.offers:
+        return unknown(
+            name, f"sshd could not be asked: {running.unasked or 'it does not listen on the tailnet'}", RELOAD
+        )
+    for offer in running.offers:
+        if offer.methods != with_it:
+            seen = f"at {offer.address} sshd offers {_words(offer.methods)}, by its files it would be {_words(with_it)}"
+            return problem(name, seen, means, RELOAD)
+    if stale:
+        return warning(name, stale, "the drop-in is in force, but other settings are not yet", RELOAD)
+    return ok(name, "sshd goes by the drop-in")
+
+
+def _stale(running: Running) -> str:
+    """Which file sshd has not read as it is now; empty where there is none, or that is not known."""
+    if running.read_at is None:
+        return ""
+    later = [path for path, moment in running.changed if moment > running.read_at]
+    return f"{', '.join(later)} changed after sshd last read it" if later else ""
+
+
+def _words(methods: frozenset[str]) -> str:
+    return ", ".join(sorted(methods)) or "nothing"

@@ -1,0 +1,109 @@
+"""Finds out who could log in without the tailnet: keys, passwords, authorities of sshd's. Judges nothing."""
+
+import fnmatch
+import grp
+import os
+import pwd
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from pam_tailscale.host.effective import Effective
+from pam_tailscale.host.facts import Way
+
+_SHADOW = Path("/etc/shadow")
+_NOLOGIN = frozenset({"nologin", "false", "sync"})
+_DAY = 86400
+_EVERYBODY = ("authorizedkeyscommand", "trustedusercakeys")
+
+
+def ways_in(values: Effective, shadow: Path = _SHADOW) -> tuple[Way, ...]:
+    """One way for each account that has one, by what sshd's configuration says of connections in general."""
+    everybody = [keyword for keyword in _EVERYBODY if values.is_set(keyword)]
+    hashes = _hashes(shadow)
+    found = []
+    for account in pwd.getpwall():
+        if not _may_log_in(account, values):
+            continue
+        by = next(_by(account, values, hashes, everybody), "")
+        if by:
+            found.append(Way(account.pw_name, by))
+    return tuple(found)
+
+
+def _by(
+    account: pwd.struct_passwd, values: Effective, hashes: Mapping[str, str], everybody: Iterable[str]
+) -> Iterator[str]:
+    root = values.one("permitrootlogin") if account.pw_uid == 0 else "yes"
+    if root in ("no", "forced-commands-only"):
+        return
+    if values.says("pubkeyauthentication"):
+        yield from everybody
+        if any(map(_has_key, _key_files(account, values.one("authorizedkeysfile").split()))):
+            yield "key"
+    takes = values.says("passwordauthentication") or (
+        values.says("kbdinteractiveauthentication") and values.says("usepam")
+    )
+    if takes and root == "yes" and is_password(hashes.get(account.pw_name, account.pw_passwd)):
+        yield "password"
+
+
+def _may_log_in(account: pwd.struct_passwd, values: Effective) -> bool:
+    """As sshd asks (auth.c, allowed_user): the shell, and the lists of names."""
+    shell = account.pw_shell or "/bin/sh"
+    if Path(shell).name in _NOLOGIN or not os.access(shell, os.X_OK):
+        return False
+    name = account.pw_name
+    groups = _groups(account)
+    if _named(name, values.all("denyusers")) or any(_named(group, values.all("denygroups")) for group in groups):
+        return False
+    users, allowed = values.all("allowusers"), values.all("allowgroups")
+    return (not users or _named(name, users)) and (not allowed or any(_named(group, allowed) for group in groups))
+
+
+def _named(name: str, lists: Iterable[str]) -> bool:
+    """A pattern may say from where, behind `@`; that is taken for anywhere."""
+    patterns = [pattern for line in lists for pattern in line.split()]
+    return any(fnmatch.fnmatchcase(name, pattern.partition("@")[0].replace("[", "[[]")) for pattern in patterns)
+
+
+def _groups(account: pwd.struct_passwd) -> list[str]:
+    found = []
+    for number in os.getgrouplist(account.pw_name, account.pw_gid):
+        with suppress(KeyError):
+            found.append(grp.getgrgid(number).gr_name)
+    return found
+
+
+def _key_files(account: pwd.struct_passwd, patterns: Iterable[str]) -> Iterator[Path]:
+    """AuthorizedKeysFile's tokens put in (sshd_config, TOKENS)."""
+    for pattern in patterns:
+        if pattern == "none":
+            continue
+        text = pattern.replace("%%", "\0").replace("%h", account.pw_dir).replace("%u", account.pw_name)
+        yield Path(account.pw_dir) / text.replace("%U", str(account.pw_uid)).replace("\0", "%")
+
+
+def _has_key(path: Path) -> bool:
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except OSError:
+        return False
+    return any(line.strip() and not line.strip().startswith("#") for line in lines)
+
+
+def _hashes(path: Path) -> dict[str, str]:
+    """Names and password fields; an account that has expired has none that fits."""
+    found = {}
+    with suppress(OSError):
+        for line in path.read_text(errors="replace").splitlines():
+            name, field, *rest = [*line.split(":"), *[""] * 8][:9]
+            expires = rest[5]
+            found[name] = "*" if expires.isdecimal() and int(expires) * _DAY < time.time() else field
+    return found
+
+
+def is_password(field: str) -> bool:
+    """Whether a password fits a shadow field at all; the empty one does not count, nor one that is locked."""
+    return bool(field) and field[0] not in "*!x"

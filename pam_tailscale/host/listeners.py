@@ -1,0 +1,108 @@
+"""Which sshd listens here, and on what: read from /proc. Starts, stops and signals nothing."""
+
+import ipaddress
+import os
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pam_tailscale.model import IPAddress
+
+_PROC = Path("/proc")
+_LISTEN = "0A"
+"""TCP_LISTEN (include/net/tcp_states.h)."""
+_SOCKET = re.compile(r"socket:\[(\d+)\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An address and port, and the inode of the socket there."""
+
+    address: IPAddress
+    port: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A process that listens for ssh connections."""
+
+    pid: int
+    program: str
+    """Its executable; an upgraded one ends in ` (deleted)`."""
+    command: str
+    """Its title, as sshd sets it: `sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups`."""
+    endpoints: tuple[Endpoint, ...]
+
+
+def find(proc: Path = _PROC) -> tuple[Listener, ...]:
+    """The sshd processes of this network namespace that listen, by pid."""
+    own = _namespace(proc / "self")
+    sockets = {endpoint.inode: endpoint for endpoint in endpoints(proc)}
+    found = []
+    for process in processes(proc):
+        program = _link(process / "exe")
+        if not re.search(r"/sshd( \(deleted\))?\Z", program) or _namespace(process) != own:
+            continue
+        mine = tuple(sockets[inode] for inode in sorted(inodes(process)) if inode in sockets)
+        if mine:
+            found.append(Listener(int(process.name), program, title(process), mine))
+    return tuple(found)
+
+
+def processes(proc: Path = _PROC) -> Iterator[Path]:
+    """The directories of all processes, by pid."""
+    yield from sorted((path for path in proc.iterdir() if path.name.isdecimal()), key=lambda path: int(path.name))
+
+
+def title(process: Path) -> str:
+    """The process's command line, or what it has made of it."""
+    try:
+        return (process / "cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def inodes(process: Path) -> frozenset[int]:
+    """The sockets that a process has open."""
+    try:
+        links = [_link(path) for path in (process / "fd").iterdir()]
+    except OSError:
+        return frozenset()
+    return frozenset(int(match[1]) for link in links if (match := _SOCKET.fullmatch(link)))
+
+
+def endpoints(proc: Path = _PROC, state: str | None = _LISTEN) -> Iterator[Endpoint]:
+    """The local ends of this namespace's TCP sockets in one state, or in any (Documentation/networking/proc_net_tcp)."""
+    for name in ("tcp", "tcp6"):
+        try:
+            lines = (proc / "self/net" / name).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split()
+            if state is None or fields[3] == state:
+                address, _, port = fields[1].partition(":")
+                yield Endpoint(_address(address), int(port, 16), int(fields[9]))
+
+
+def _address(text: str) -> IPAddress:
+    """From groups of 32 bits in the machine's order; a v4-mapped address is its IPv4 address."""
+    groups = [int(text[start : start + 8], 16) for start in range(0, len(text), 8)]
+    packed = b"".join(group.to_bytes(4, sys.byteorder) for group in groups)
+    address = ipaddress.ip_address(packed)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
+
+
+def _link(path: Path) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+def _namespace(process: Path) -> str:
+    return _link(process / "ns/net")

@@ -1,0 +1,44 @@
+"""The marker: that this host is switched on, by which version, and what the administrator has answered for good.
+
+Values in, bytes out and back; files are read and written elsewhere.
+"""
+
+import dataclasses
+import json
+
+from pam_tailscale.errors import HostError
+from pam_tailscale.host.answers import Answers, Methods
+
+_FORMAT = 1
+_REMEMBERED = ("allow_root", "methods", "no_other_way", "confined_sshd")
+"""Answers about the host. The others are about one run, and are asked for again."""
+
+
+def encode(answers: Answers, version: str) -> bytes:
+    """The marker's content; `version` is ours."""
+    remembered = {name: getattr(answers, name) for name in _REMEMBERED}
+    remembered["methods"] = answers.methods.value if answers.methods else None
+    return json.dumps({"format": _FORMAT, "version": version, "answers": remembered}, indent=1).encode() + b"\n"
+
+
+def decode(content: bytes) -> Answers:
+    """What was answered. Raises HostError for a marker that is damaged."""
+    try:
+        raw = json.loads(content)
+        answers = raw["answers"]
+        if raw["format"] != _FORMAT or set(answers) != set(_REMEMBERED):
+            raise ValueError("unknown format")
+        methods = Methods(answers["methods"]) if answers["methods"] is not None else None
+        flags = {name: answers[name] is True for name in _REMEMBERED if name != "methods"}
+    except (ValueError, KeyError, TypeError, RecursionError) as err:
+        raise HostError("the marker is damaged: run 'pam-tailscale disable', then 'pam-tailscale enable'") from err
+    return Answers(methods=methods, **flags)
+
+
+def merged(given: Answers, remembered: Answers) -> Answers:
+    """What was given now, and where nothing was, what was answered before."""
+    chosen = {
+        field.name: getattr(given, field.name) or getattr(remembered, field.name)
+        for field in dataclasses.fields(Answers)
+    }
+    return Answers(**chosen)

@@ -1,0 +1,168 @@
+"""The stage of the proof: the host's files, read-only, with what must not be touched or told replaced by copies.
+
+Everything here is mounted in the namespace of the calling process and gone with it. Every failure is an OSError.
+"""
+
+import glob
+import os
+import socket
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from pam_tailscale.host import namespaces
+from pam_tailscale.host.actors import Actor, cast, group_with, passwd_with, shadow_with
+from pam_tailscale.host.trial import Plan, Variant
+
+ROOM: Final = Path("/tmp/pam-tailscale-proof")  # noqa: S108 (below a tmpfs of our own)
+"""Everything that is written during the proof is here."""
+LOGS: Final = ROOM / "log"
+
+_ETC: Final = {
+    Variant.BEFORE: ROOM / "etc-before",
+    Variant.AFTER: ROOM / "etc-after",
+    Variant.MODULE_GONE: ROOM / "etc-after",
+}
+_RUN_EMPTY: Final = ("sshd", "faillock", "systemd")
+"""What is in /run, and empty: sshd locks its children in there, pam_faillock counts there."""
+_RUN_LEFT_OUT: Final = frozenset({*_RUN_EMPTY, "dbus", "nscd", "user", "utmp"})
+"""What is not: logind would be told of logins, and a cache of names knows nothing of the accounts here."""
+_HIDDEN: Final = {"/root": "mode=0700", "/home": "mode=0755", "/var/log": "mode=0755", "/var/tmp": "mode=1777"}  # noqa: S108
+_MODULES: Final = ("/usr/lib/*/security/pam_tailscale.so", "/lib/*/security/pam_tailscale.so")
+_HARDENED: Final = namespaces.MS_NOSUID | namespaces.MS_NODEV
+
+
+def build(plan: Plan, names: Iterable[str], passwords: Mapping[str, str]) -> tuple[Actor, ...]:
+    """Build the stage, and answer who plays on it.
+
+    The calling process must be the first of a pid namespace. `names`: accounts that are made; `passwords`: account,
+    made here or the host's, to its field of shadow.
+    """
+    namespaces.own_read_only_mounts()
+    namespaces.mount("proc", "/proc", "", _HARDENED | namespaces.MS_NOEXEC)
+    namespaces.mount("tmpfs", str(ROOM.parent), "mode=1777", _HARDENED)
+    for folder in (ROOM, LOGS):
+        folder.mkdir(mode=0o755)
+    _EMPTY.touch()
+    _replace_run()
+    actors = cast(_read(Path("/etc/passwd")), names, str(ROOM / "home"))
+    for variant, files in ((Variant.BEFORE, plan.before), (Variant.AFTER, plan.after)):
+        _copy_etc(_ETC[variant], files)
+        _write_accounts(_ETC[variant], actors, passwords)
+    for actor in actors:
+        Path(actor.home).mkdir(mode=0o755, parents=True)
+        os.chown(actor.home, actor.uid, actor.uid)
+    for place, options in _HIDDEN.items():
+        if Path(place).is_dir():
+            namespaces.mount("tmpfs", place, options, _HARDENED)
+    return actors
+
+
+_EMPTY: Final = ROOM / "empty"
+
+
+def enter(variant: Variant) -> None:
+    """Show this process the files of a variant. For a child on its way to become a sshd."""
+    namespaces.unshare(namespaces.CLONE_NEWNS)
+    namespaces.bind(str(_ETC[variant]), "/etc")
+    if variant is Variant.MODULE_GONE:
+        # On a Debian whose /lib is a link both patterns find the same file.
+        for module in {os.path.realpath(path) for pattern in _MODULES for path in glob.iglob(pattern)}:  # noqa: PTH207
+            namespaces.bind(str(_EMPTY), module)
+
+
+def _replace_run() -> None:
+    """A /run that can be written to, in which the host's sockets are where they were."""
+    new = ROOM / "run"
+    new.mkdir(mode=0o755)
+    with os.scandir("/run") as entries:
+        for entry in entries:
+            if entry.name not in _RUN_LEFT_OUT:
+                _show(entry, new / entry.name)
+    for name in _RUN_EMPTY:
+        (new / name).mkdir(mode=0o755)
+    users = Path("/run/systemd/userdb")
+    if users.is_dir():  # accounts that systemd knows
+        (new / "systemd/userdb").mkdir()
+        namespaces.bind(str(users), str(new / "systemd/userdb"))
+    namespaces.bind(str(new), "/run")
+
+
+def _show(entry: os.DirEntry[str], place: Path) -> None:
+    if entry.is_symlink():
+        place.symlink_to(Path(entry.path).readlink())
+        return
+    if entry.is_dir(follow_symlinks=False):
+        place.mkdir()
+    else:
+        place.touch()
+    namespaces.bind(entry.path, str(place))
+
+
+def _copy_etc(target: Path, files: Mapping[str, bytes | None]) -> None:
+    done = subprocess.run(["cp", "-a", "/etc", target], capture_output=True, check=False)
+    if done.returncode != 0:
+        raise OSError(f"/etc could not be copied: {done.stderr.decode(errors='replace').strip()}")
+    for path, content in files.items():
+        if Path(path).is_relative_to("/etc"):
+            _put(target / Path(path).relative_to("/etc"), content)
+
+
+def _put(path: Path, content: bytes | None) -> None:
+    """A file of a copy as it shall be; one that is there keeps its mode and owner."""
+    if content is None or path.is_symlink():  # a link would lead out of the copy
+        path.unlink(missing_ok=True)
+    if content is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def _write_accounts(etc: Path, actors: Iterable[Actor], passwords: Mapping[str, str]) -> None:
+    actors = tuple(actors)
+    for name, change in {
+        "passwd": lambda text: passwd_with(text, actors),
+        "group": lambda text: group_with(text, actors),
+        "shadow": lambda text: shadow_with(text, passwords.items()),
+    }.items():
+        _put(etc / name, change(_read(etc / name)).encode(errors="surrogateescape"))
+
+
+def _read(path: Path) -> str:
+    return path.read_bytes().decode(errors="surrogateescape")
+
+
+def authorize(account: str, home: str, patterns: Iterable[str], line: str) -> None:
+    """Put a public key where sshd looks for the account's (AuthorizedKeysFile), as far as that is on the stage."""
+    for pattern in patterns:
+        path = Path(home) / expanded(pattern, account, home)
+        places = [path]
+        if path.is_relative_to("/etc"):
+            places = [etc / path.relative_to("/etc") for etc in set(_ETC.values())]
+        elif not any(path.is_relative_to(place) for place in (ROOM, *_HIDDEN)):
+            continue
+        for place in places:
+            _put(place, f"{line}\n".encode())
+
+
+def expanded(pattern: str, account: str, home: str) -> str:
+    """A path of AuthorizedKeysFile with its tokens replaced (sshd_config(5), TOKENS)."""
+    parts = (part.replace("%h", home).replace("%u", account) for part in pattern.split("%%"))
+    return "%".join(parts)
+
+
+def open_log() -> socket.socket | None:
+    """A socket in place of syslog's, on which what PAM says arrives; None where the host has no syslog either."""
+    place = os.path.realpath("/dev/log")
+    log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    own = ROOM / "syslog"
+    log.bind(str(own))
+    own.chmod(0o666)
+    if not os.path.lexists(place):
+        if not place.startswith("/run/"):
+            log.close()
+            return None
+        Path(place).parent.mkdir(parents=True, exist_ok=True)
+        Path(place).touch()
+    namespaces.bind(str(own), place)
+    return log

@@ -1,0 +1,82 @@
+"""systemd's units, where systemd runs: the agent, and the watch over the two halves."""
+
+import subprocess
+from pathlib import Path
+
+from pam_tailscale.errors import HostError
+
+AGENT = "pam-tailscale-agent.service"
+HALVES = "pam-tailscale-halves.path"
+_BOOTED = Path("/run/systemd/system")
+"""sd_booted(3)."""
+_SECONDS = 60.0
+
+
+def booted() -> bool:
+    """Whether systemd is this host's process 1."""
+    return _BOOTED.is_dir()
+
+
+def main_pid(unit: str) -> int:
+    """The main process of a unit; 0 where it has none, or there is no systemd."""
+    if not booted():
+        return 0
+    text = _systemctl("show", "--property=MainPID", "--value", unit).stdout.strip()
+    return int(text) if text.isdecimal() else 0
+
+
+def reload(unit: str) -> None:
+    """`systemctl reload`. Raises HostError."""
+    _must("reload", unit)
+
+
+def start_agent() -> None:
+    """Start the agent where systemd runs it; nothing where it runs already. Raises HostError."""
+    if booted():
+        _must("start", AGENT)
+
+
+def reload_agent() -> bool:
+    """Have the agent read its configuration again; False without systemd, where somebody else has started it."""
+    if booted():
+        _must("reload-or-restart", AGENT)
+    return booted()
+
+
+def watches() -> bool:
+    """Whether the watch over the halves is there now and after a reboot."""
+    return booted() and all(_systemctl(verb, "--quiet", HALVES).returncode == 0 for verb in ("is-enabled", "is-active"))
+
+
+def watch() -> None:
+    """Start the watch, now and at each boot. Raises HostError."""
+    if booted():
+        _must("enable", "--quiet", "--now", HALVES)
+
+
+def unwatch() -> None:
+    """End the watch. Raises HostError."""
+    if booted() and _systemctl("cat", HALVES).returncode == 0:
+        _must("disable", "--quiet", "--now", HALVES)
+
+
+def _must(*arguments: str) -> None:
+    done = _systemctl(*arguments)
+    if done.returncode != 0:
+        complaint = (done.stderr.strip().splitlines() or ["no reason given"])[-1][:300]
+        raise HostError(f"'systemctl {' '.join(arguments)}' failed: {complaint}")
+
+
+def _systemctl(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    try:
+        return subprocess.run(
+            ["systemctl", *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as err:
+        raise HostError(f"systemctl does not run or end: {err}") from err

@@ -1,0 +1,106 @@
+"""The one place that puts `enable` and `disable` together for this host."""
+
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from pam_tailscale import paths, wire
+from pam_tailscale.client import ask_document
+from pam_tailscale.errors import HostError, PamTailscaleError, TailscaledError
+from pam_tailscale.host import candidates, gather, gather_tailnet, proof
+from pam_tailscale.host.answers import Methods
+from pam_tailscale.host.arrangement import Wanted
+from pam_tailscale.host.disable import Disabler
+from pam_tailscale.host.enable import Enabler, Looking
+from pam_tailscale.host.facts import Facts
+from pam_tailscale.host.files import Files
+from pam_tailscale.host.journal import Contents
+from pam_tailscale.host.report import Person
+from pam_tailscale.host.sshd import Asked, Sshd
+from pam_tailscale.host.switch import Switch
+from pam_tailscale.host.trial import Plan
+from pam_tailscale.model import IPAddress, in_tailnet
+from pam_tailscale.tailnet.localapi import LocalAPI
+
+_SHADOW = Path("/etc/shadow")
+_EMPTY_MAX = 3
+_QUESTIONS_MAX = 400
+
+
+def enabler(person: Person) -> Enabler:
+    """`enable` for this host."""
+    files, sshd = Files(), Sshd()
+    looking = Looking(gather.look, _agent_ready, _plan, lambda plan: proof.prove(plan, person.say))
+    return Enabler(files, sshd, _switch(files, sshd, person), looking, person)
+
+
+def disabler(person: Person) -> Disabler:
+    """`disable` for this host."""
+    files, sshd = Files(), Sshd()
+    return Disabler(files, _switch(files, sshd, person), person)
+
+
+def _switch(files: Files, sshd: Sshd, person: Person) -> Switch:
+    return Switch(files, sshd, Asked(_own_tailnet_addresses(), ("root", *_with_empty_password())), person.say)
+
+
+def _own_tailnet_addresses() -> tuple[IPAddress, ...]:
+    try:
+        return tuple(one.address for one in gather_tailnet.addresses() if in_tailnet(one.address))
+    except TailscaledError:
+        return ()
+
+
+def _with_empty_password(shadow: Path = _SHADOW) -> list[str]:
+    """A few accounts that an open door would let in (shadow(5): the second field is empty)."""
+    try:
+        lines = shadow.read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+    return [fields[0] for line in lines if len(fields := line.split(":")) > 1 and not fields[1]][:_EMPTY_MAX]
+
+
+def _agent_ready() -> bool:
+    socket = gather.read_config(paths.CONFIG)[0].agent.socket
+    try:
+        status = ask_document(socket, {wire.KEY_REQUEST: wire.REQUEST_STATUS})
+        return bool(status["tailscaled"]["state"] and status["sources"])
+    except (PamTailscaleError, KeyError, TypeError):
+        return False
+
+
+def _plan(facts: Facts, wanted: Wanted, before: Contents, after: Contents) -> Plan:
+    """Raises HostError and TailscaledError."""
+    interface = facts.tailscaled.interface
+    if interface is None:
+        raise HostError("no interface carries this node's tailnet addresses: see 'tailscale status'")
+    with closing(LocalAPI(facts.config.tailscaled.socket, facts.config.tailscaled.timeout)) as api:
+        peers = candidates.peer_addresses(api)
+    accept, deny = candidates.candidates(_explain(facts), peers, candidates.local_accounts(), _QUESTIONS_MAX)
+    return Plan(
+        before=before,
+        after=after,
+        interface=interface.name,
+        ifindex=interface.index,
+        own=tuple(one.address for one in facts.host.addresses if one.interface == interface and in_tailnet(one.address)),
+        accept=accept,
+        deny=deny,
+        ports=facts.sshd.ports,
+        key_in_addition=wanted.methods is Methods.WITH_KEY,
+        options=facts.sshd.listener.options if facts.sshd.listener else (),
+    )
+
+
+def _explain(facts: Facts) -> "candidates.Ask":
+    def ask(account: str, address: IPAddress) -> Mapping[str, Any]:
+        request = {
+            wire.KEY_REQUEST: wire.REQUEST_EXPLAIN,
+            wire.KEY_USER: account,
+            wire.KEY_CLIENT: str(address),
+            wire.KEY_CLIENT_PORT: "0",
+            wire.KEY_AS_OF: "",
+        }
+        return ask_document(facts.config.agent.socket, request)
+
+    return ask

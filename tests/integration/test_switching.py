@@ -1,0 +1,254 @@
+"""`enable` and `disable` on real sshd: what they leave, whatever happens meanwhile. Design section 10, point 9."""
+
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.support import namespaces
+from tests.support.roots import Suite
+from tests.support.scene import LAN, LAN_DEVICE, Scene, tailnet_address
+from tests.support.switching import Looked, killed_at, look, switch, take_away
+from tests.support.waiting import wait_until
+
+BROKEN = "/etc/ssh/sshd_config.d/60-broken.conf"
+DROP_IN = "/etc/ssh/sshd_config.d/10-pam-tailscale.conf"
+STAYS = "/var/lib/pam-tailscale/pin.json"
+
+
+@pytest.fixture(scope="module", params=["bookworm", "trixie"])
+def installed(request: pytest.FixtureRequest) -> Iterator[Scene]:
+    """A host on which everything is installed, and nothing switched on."""
+    suite: Suite = request.param
+    with Scene.of(suite) as scene:
+        take_away(scene.host)
+        scene.host.restart_sshd()
+        yield scene
+
+
+@pytest.fixture
+def scene(installed: Scene) -> Iterator[Scene]:
+    """The same for each test; whatever a test leaves is taken away."""
+    yield installed
+    installed.host.box.run(["rm", "-f", BROKEN])
+    take_away(installed.host)
+    installed.host.restart_sshd()
+
+
+def lan_works(scene: Scene) -> bool:
+    return scene.lan_login("root", password="root-password").returncode == 0
+
+
+def decoy_is_kept_out(scene: Scene) -> bool:
+    return scene.login("decoy", password="").returncode != 0
+
+
+def without_pin(looked: Looked) -> Looked:
+    """The pin stays when switching off: the next `enable` shows if the host has moved meanwhile."""
+    return {path: entry for path, entry in looked.items() if path != STAYS and not path.endswith("/halves")}
+
+
+def test_on_and_off(scene: Scene) -> None:
+    """A person gets in without a key in between, and afterwards everything is what it was."""
+    before = look(scene.host)
+    assert scene.login("alice").returncode != 0
+    on = switch(scene.host, "enable")
+    assert (on.status, on.document["on"], on.document["changed"]) == (0, True, True), on
+    assert all(outcome["ok"] for outcome in on.document["proof"])
+    assert scene.login("alice").returncode == 0
+    assert decoy_is_kept_out(scene)
+    assert lan_works(scene)
+    off = switch(scene.host, "disable")
+    assert (off.status, off.document["on"], off.document["changed"]) == (0, False, True), off
+    assert without_pin(look(scene.host)) == without_pin(before)
+    assert scene.login("alice").returncode != 0
+    assert decoy_is_kept_out(scene)
+    assert lan_works(scene)
+
+
+def test_both_are_idempotent(scene: Scene) -> None:
+    """As Ansible needs it: the second run changes nothing and says so."""
+    assert switch(scene.host, "enable").status == 0
+    on = look(scene.host)
+    again = switch(scene.host, "enable")
+    assert (again.status, again.document["on"], again.document["changed"]) == (0, True, False), again
+    assert look(scene.host) == on
+    assert switch(scene.host, "disable").status == 0
+    again = switch(scene.host, "disable")
+    assert (again.status, again.document["on"], again.document["changed"]) == (0, False, False), again
+
+
+def test_a_dry_run_changes_nothing(scene: Scene) -> None:
+    """It shows what would be."""
+    before = look(scene.host)
+    shown = switch(scene.host, "enable", "--dry-run")
+    assert (shown.status, shown.document["on"], shown.document["changed"]) == (0, False, False), shown
+    assert "PermitEmptyPasswords yes" in shown.document["diff"]
+    assert look(scene.host) == before
+    assert switch(scene.host, "enable").status == 0
+    before = look(scene.host)
+    shown = switch(scene.host, "disable", "--dry-run")
+    assert "PermitEmptyPasswords yes" in shown.document["diff"]
+    assert look(scene.host) == before
+
+
+def test_killed_at_any_step_of_switching_on(scene: Scene) -> None:
+    """Sshd is reachable at once, nobody gets in by half of it, and the next run takes it back before it begins anew."""
+    before, number = look(scene.host), 1
+    while killed_at(scene.host, number, "enable"):
+        assert lan_works(scene), number
+        assert decoy_is_kept_out(scene), number
+        assert switch(scene.host, "disable").status == 0
+        assert without_pin(look(scene.host)) == without_pin(before), number
+        number += 1
+    assert number > 8
+    assert scene.login("alice").returncode == 0
+
+
+def test_killed_at_any_step_of_switching_off(scene: Scene) -> None:
+    """The same, and the next run finishes."""
+    before, number = look(scene.host), 1
+    assert switch(scene.host, "enable").status == 0
+    while killed_at(scene.host, number, "disable"):
+        assert lan_works(scene), number
+        assert decoy_is_kept_out(scene), number
+        assert switch(scene.host, "disable").status == 0
+        assert without_pin(look(scene.host)) == without_pin(before), number
+        assert switch(scene.host, "enable").status == 0
+        number += 1
+    assert number > 6
+    assert without_pin(look(scene.host)) == without_pin(before)
+
+
+@pytest.mark.parametrize("number", [4, 9])
+def test_a_terminal_that_closes_takes_it_back(scene: Scene, number: int) -> None:
+    """SIGHUP, as SIGTERM and ^C: nothing is left of it, not even for the next run."""
+    before = look(scene.host)
+    assert killed_at(scene.host, number, "enable", signal="SIGHUP")
+    assert look(scene.host) == before
+    assert scene.login("alice").returncode != 0
+    assert lan_works(scene)
+
+
+def test_two_runs_at_once(scene: Scene) -> None:
+    """One waits for the other and finds nothing to do."""
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _: switch(scene.host, "enable"), range(2)))
+    assert [one.status for one in both] == [0, 0], both
+    assert sorted(one.document["changed"] for one in both) == [False, True]
+    assert any("another run is under way" in one.err for one in both)
+
+
+def test_with_sshd_down(scene: Scene) -> None:
+    """It counts from its next start, and is gone from its next start."""
+    before = look(scene.host)
+    scene.host.stop_sshd()
+    assert switch(scene.host, "enable").status == 0
+    scene.host.start_sshd()
+    assert scene.login("alice").returncode == 0
+    scene.host.stop_sshd()
+    assert switch(scene.host, "disable").status == 0
+    scene.host.start_sshd()
+    assert scene.login("alice").returncode != 0
+    assert without_pin(look(scene.host)) == without_pin(before)
+
+
+def test_an_error_of_somebody_elses_in_sshd_config(scene: Scene) -> None:
+    """Sshd cannot be told anything by then: both refuse before they change anything, and say what is wrong."""
+    box = scene.host.box
+    before = look(scene.host)
+    box.write(BROKEN, "NoSuchKeyword yes\n")
+    refused = switch(scene.host, "enable")
+    assert (refused.status, refused.document["changed"]) == (1, False)
+    assert "NoSuchKeyword" in str(refused.document)
+    box.run(["rm", BROKEN])
+    assert without_pin(look(scene.host)) == without_pin(before)
+    assert switch(scene.host, "enable").status == 0
+    on = look(scene.host)
+    box.write(BROKEN, "NoSuchKeyword yes\n")
+    refused = switch(scene.host, "disable")
+    assert refused.status == 1
+    assert "Nothing was changed" in refused.document["problem"]
+    assert "NoSuchKeyword" in refused.document["problem"]
+    box.run(["rm", BROKEN])
+    assert look(scene.host) == on
+    assert switch(scene.host, "disable").status == 0
+    assert without_pin(look(scene.host)) == without_pin(before)
+
+
+def test_a_read_only_etc(scene: Scene) -> None:
+    """A clear error, and nothing changed anywhere."""
+    box = scene.host.box
+    assert switch(scene.host, "enable").status == 0
+    on = look(scene.host)
+    for command in ("disable", "enable"):
+        if command == "enable":
+            assert switch(scene.host, "disable").status == 0
+            on = look(scene.host)
+        box.run(["mount", "--bind", "-o", "ro", "/etc", "/etc"])
+        try:
+            refused = switch(scene.host, command)
+        finally:
+            box.run(["umount", "/etc"])
+        assert refused.status == 1
+        assert "ead-only" in str(refused.document)
+        assert look(scene.host) == on
+        assert lan_works(scene)
+
+
+def test_a_connection_held_open_over_disable_is_ended_and_one_from_the_lan_is_not(scene: Scene) -> None:
+    """It still goes by the drop-in, whose PAM half would be gone by the time it goes on. Design section 10, point 4."""
+    assert switch(scene.host, "enable").status == 0
+    held = connection(scene, tailnet_address(1, 4), tailnet_address(2, 4))
+    lan = connection(scene, LAN[4], LAN_DEVICE[4])
+    try:
+        for one in (held, lan):
+            assert one.recv(4) == b"SSH-"
+        wait_until(lambda: len(scene.host.unfinished_logins()) >= 2, 5, "both wait to log in")
+        assert switch(scene.host, "disable").status == 0
+        held.settimeout(5)
+        assert ends(held)
+        lan.settimeout(0.2)
+        assert not ends(lan)
+    finally:
+        held.close()
+        lan.close()
+
+
+def connection(scene: Scene, address: str, source: str) -> socket.socket:
+    """One on which nothing was said yet."""
+    return scene.client.box.inside(
+        lambda: socket.create_connection((address, 22), 10, (source, 0)), namespaces.CLONE_NEWNET
+    )
+
+
+def ends(connection: socket.socket) -> bool:
+    """Whether the other side closes it before the connection's timeout."""
+    deadline = time.monotonic() + (connection.gettimeout() or 0)
+    try:
+        while time.monotonic() <= deadline:
+            if not connection.recv(4096):
+                return True
+    except ConnectionError:
+        return True
+    except TimeoutError:
+        return False
+    return False
+
+
+def test_a_module_that_says_yes_to_everything_is_found_by_the_proof(scene: Scene) -> None:
+    """It loads, so that only trying shows it. Everything is taken back."""
+    box, host = scene.host.box, scene.host
+    before = look(host)
+    directory = host.module_file.rpartition("/")[0]
+    box.run(["cp", f"{directory}/pam_permit.so", host.module_file])
+    try:
+        refused = switch(host, "enable")
+        assert refused.status == 1
+        assert "the proof failed" in refused.document["problem"]
+        assert look(host) == before
+        assert scene.login("decoy").returncode != 0
+    finally:
+        host.install_shims()

@@ -1,0 +1,90 @@
+"""Switching a sandbox on and off as an administrator does, with the steps of it killed, and a look at all its files."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from pam_tailscale.host.arrangement import PATHS, removed
+from tests.support.host import Host
+
+_LOOK = """
+import hashlib, json, os, stat
+found = {}
+for top in ("/etc", "/var/lib/pam-tailscale", "/usr/libexec/pam-tailscale"):
+    for directory, directories, names in os.walk(top):
+        for name in [*directories, *names]:
+            path = os.path.join(directory, name)
+            status = os.lstat(path)
+            content = ""
+            if stat.S_ISREG(status.st_mode):
+                with open(path, "rb") as file:
+                    content = hashlib.sha256(file.read()).hexdigest()
+            elif stat.S_ISLNK(status.st_mode):
+                content = os.readlink(path)
+            found[path] = [oct(status.st_mode), status.st_uid, status.st_gid, content]
+print(json.dumps(found))
+"""
+# Counts what changes the host, and kills itself before the one it is told to.
+_KILLED = """
+import os, signal, sys
+from pam_tailscale.host import files, proof, sshd, switch
+from pam_tailscale.cli.main import main
+steps = 0
+def before(function):
+    def step(*args, **options):
+        global steps
+        steps += 1
+        if steps == {number}:
+            os.kill(os.getpid(), signal.{signal})
+        return function(*args, **options)
+    return step
+files.Files.put = before(files.Files.put)
+sshd.Sshd.reload = before(sshd.Sshd.reload)
+sshd.Sshd.refuses_none = before(sshd.Sshd.refuses_none)
+switch.end_waiting = before(switch.end_waiting)
+proof.prove = before(proof.prove)
+sys.argv = ["pam-tailscale", *{arguments!r}]
+main()
+"""
+
+Looked = dict[str, list[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Switched:
+    """How a run ended."""
+
+    status: int
+    document: dict[str, Any]
+    err: str
+
+
+def take_away(host: Host) -> None:
+    """The host as it is after installing the package: everything is there, and nothing is switched on."""
+    present = {path: host.box.read(path).encode() for path in PATHS if host.box.exists(path)}
+    for file in removed(present):
+        if file.content is None:
+            host.box.run(["rm", "-f", file.path])
+        else:
+            host.box.write(file.path, file.content)
+    host.box.run(["rm", "-rf", "/var/lib/pam-tailscale"])
+    host.box.run(["install", "-d", "-m", "0755", "/var/lib/pam-tailscale"])
+
+
+def switch(host: Host, *arguments: str) -> Switched:
+    """`pam-tailscale enable` or `disable`, as a program runs it."""
+    ran = host.cli(*arguments, "--yes", "--json", check=False)
+    return Switched(ran.returncode, json.loads(ran.stdout) if ran.stdout else {}, ran.stderr)
+
+
+def killed_at(host: Host, number: int, *arguments: str, signal: str = "SIGKILL") -> bool:
+    """The same, with a signal before its `number`th step; False where it has not that many."""
+    program = _KILLED.format(number=number, arguments=[*arguments, "--yes", "--json"], signal=signal)
+    ran = host.box.run([host.python, "-c", program], env=host._env, check=False)
+    return ran.returncode != 0
+
+
+def look(host: Host) -> Looked:
+    """Everything in the directories that we write to: mode, owner, content."""
+    found: Looked = json.loads(host.box.run([host.python, "-c", _LOOK]).stdout)
+    return found

@@ -1,0 +1,61 @@
+"""What `sshd -T` prints, as values."""
+
+import pytest
+
+from pam_tailscale.host.effective import Effective, first_startups, parse, seconds
+
+PRINTED = """\
+port 22
+port 2222
+listenaddress [::]:22
+usepam yes
+PermitRootLogin without-password
+forcecommand none
+subsystem sftp /usr/lib/openssh/sftp-server -f AUTH
+authorizedkeysfile .ssh/authorized_keys .ssh/authorized_keys2
+versionaddendum
+"""
+
+
+def test_keywords_and_values() -> None:
+    """Whatever the case; the rest of a line is the value, and a keyword may come several times."""
+    found = parse(PRINTED)
+    assert found.all("Port") == ("22", "2222")
+    assert found.one("port") == "22"
+    assert found.one("permitrootlogin") == "without-password"
+    assert found.one("Subsystem") == "sftp /usr/lib/openssh/sftp-server -f AUTH"
+    assert found.one("versionaddendum") == ""
+
+
+def test_what_is_not_printed_has_no_value() -> None:
+    """No default is made up."""
+    found = parse(PRINTED)
+    assert (found.one("chrootdirectory"), found.all("chrootdirectory"), found.is_set("chrootdirectory")) == (
+        "",
+        (),
+        False,
+    )
+    assert parse("") == Effective()
+
+
+def test_yes_and_none() -> None:
+    """The words that sshd has for them."""
+    found = parse(PRINTED)
+    assert found.says("UsePAM")
+    assert not found.says("forcecommand")
+    assert not found.is_set("forcecommand")
+    assert found.is_set("authorizedkeysfile")
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("120", 120), ("0", 0), ("", None), ("2m", None), ("-1", None), ("١٢", None)]
+)
+def test_seconds(text: str, number: int | None) -> None:
+    """It prints nothing but numbers; what else comes is not guessed at."""
+    assert seconds(text) == number
+
+
+@pytest.mark.parametrize(("text", "number"), [("10:30:100", 10), ("100", 100), ("", None), (":30:100", None)])
+def test_the_first_number_of_maxstartups(text: str, number: int | None) -> None:
+    """From which on connections are dropped."""
+    assert first_startups(text) == number
