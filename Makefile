@@ -19,6 +19,8 @@ test: lint ## everything, on real sshd and a real tailnet: half an hour, an hour
 	tests/lab/build-binaries $(PAM_TAILSCALE_CACHE)
 	tests/lab/build-root $(PAM_TAILSCALE_CACHE) bookworm
 	tests/lab/build-root $(PAM_TAILSCALE_CACHE) trixie
+	tests/lab/build-root $(PAM_TAILSCALE_CACHE) bookworm booted
+	tests/lab/build-root $(PAM_TAILSCALE_CACHE) trixie booted
 	tests/lab/build-provider $(PAM_TAILSCALE_CACHE)
 	tests/lab/reachable $(PYTHON) -m pytest -n 2 --dist loadgroup tests
 

@@ -103,7 +103,7 @@ class Checked:
             nodes_rule([scene.nodes.bob], {USER: "="}, {"holdAndDelegate": self.control.delegate}),
         ]
         scene.tailnet.changed()
-        self.host.cli("pin", "--repin")
+        self.host.pin()
 
     def use_oidc(self) -> None:
         """From now on the identity provider checks."""

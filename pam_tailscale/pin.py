@@ -1,4 +1,4 @@
-"""The pin: which control plane, tailnet and node root has bound this host to. Reads and writes its file, nothing else.
+"""The pin: which control plane, tailnet and node root has bound this host to. Reads its file, nothing else; `enable` writes it.
 
 tailscale's operator may log the node in elsewhere without being root; the pin is what makes that a refusal.
 """
@@ -27,7 +27,9 @@ def load(path: Path) -> Pin | None:
     except FileNotFoundError:
         return None
     except OSError as err:
-        raise ConfigError(f"{path}: cannot be read ({err.strerror}): run 'pam-tailscale enable --repin' as root") from err
+        raise ConfigError(
+            f"{path}: cannot be read ({err.strerror}): run 'pam-tailscale enable --repin' as root"
+        ) from err
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or not only_root_writes(status):
@@ -64,20 +66,3 @@ def encode(pin: Pin) -> bytes:
         "tailnet_id": pin.tailnet_id,
     }
     return json.dumps(content, indent=1).encode() + b"\n"
-
-
-def store(pin: Pin, path: Path) -> None:
-    """Write the pin whole or not at all: 0644, synced, then renamed over the old one. Raises ConfigError."""
-    temporary = path.with_name(path.name + ".new")
-    try:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), 0o644)
-            file.write(encode(pin))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    except OSError as err:
-        raise ConfigError(f"{path}: cannot be written ({err.strerror}): run this as root") from err

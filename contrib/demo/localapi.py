@@ -181,7 +181,7 @@ class LocalAPI:
             case "whois":
                 return self._whois(request.query)
             case "status":
-                return Answer(200, tailnet.encoded("status"))
+                return Answer(200, tailnet.encoded("status" if "peers=false" in request.query else "peers"))
             case "prefs":
                 return Answer(200, tailnet.encoded("prefs"))
             case "watch-ipn-bus":

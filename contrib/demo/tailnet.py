@@ -111,10 +111,15 @@ class Tailnet:
             return seen + 1, self._notifies[seen + 1]
 
     def encoded(self, what: str) -> bytes:
-        """The answer to `status`, `prefs` or for the `netmap`."""
+        """The answer to `status`, with or without `peers`, to `prefs` or for the `netmap`."""
         with self._condition:
             if what not in self._answers:
-                make = {"status": self.status, "prefs": lambda: self.prefs, "netmap": self.netmap}[what]
+                make = {
+                    "status": self.status,
+                    "peers": self.status_with_peers,
+                    "prefs": lambda: self.prefs,
+                    "netmap": self.netmap,
+                }[what]
                 indent = None if what == "netmap" else "\t"
                 separators = (",", ":") if what == "netmap" else None
                 text = json.dumps(make(), indent=indent, separators=separators, ensure_ascii=False)
@@ -152,7 +157,7 @@ class Tailnet:
             "StableID": node.stable_id,
             "Name": f"{node.name}.{self.name}.",
             "User": self.user_id(node),
-            "Key": f"nodekey:{node.node_id:064x}",
+            "Key": self._node_key(node),
             "Machine": f"mkey:{node.node_id:064x}",
             "DiscoKey": f"discokey:{node.node_id:064x}",
             "Addresses": prefixes,
@@ -217,11 +222,38 @@ class Tailnet:
             "User": {str(user): {"ID": user, "LoginName": login, "DisplayName": login}} if up else None,
         }
 
+    def status_with_peers(self) -> Object:
+        """An ipnstate.Status as it comes when nobody says that peers are not wanted."""
+        status = self.status()
+        if not self.has_netmap:
+            return status
+        users = {str(number): {"ID": number, "LoginName": login} for login, number in self._users.items()}
+        return status | {"Peer": {self._node_key(peer): self._peer_status(peer) for peer in self.peers}, "User": users}
+
+    def _peer_status(self, node: Node) -> Object:
+        prefixes = self.node(node)["Addresses"]
+        status: Object = {
+            "ID": node.stable_id,
+            "PublicKey": self._node_key(node),
+            "HostName": node.name,
+            "DNSName": f"{node.name}.{self.name}.",
+            "OS": "linux",
+            "UserID": self.user_id(node),
+            "TailscaleIPs": list(node.addresses),
+            "AllowedIPs": prefixes,
+            "Online": True,
+        }
+        return status | ({"Tags": list(node.tags)} if node.tags else {}) | ({"Expired": True} if node.expired else {})
+
+    @staticmethod
+    def _node_key(node: Node) -> str:
+        return f"nodekey:{node.node_id:064x}"
+
     def netmap(self) -> Object:
         """A netmap.NetworkMap, with peers."""
         document: Object = {
             "SelfNode": self.node(self.own),
-            "NodeKey": f"nodekey:{self.own.node_id:064x}",
+            "NodeKey": self._node_key(self.own),
             "MachineKey": f"mkey:{self.own.node_id:064x}",
             "Peers": [self.node(peer) for peer in self.peers],
             "DNS": {"Domains": [self.name], "Proxied": True},

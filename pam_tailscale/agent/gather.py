@@ -67,7 +67,9 @@ class Gatherer:
         except ConfigError as err:
             return Problem(Reason.PIN_DAMAGED, str(err))
         if found is None:
-            return Problem(Reason.NOT_PINNED, "this host is not pinned to a tailnet: run 'pam-tailscale enable' as root")
+            return Problem(
+                Reason.NOT_PINNED, "this host is not pinned to a tailnet: run 'pam-tailscale enable' as root"
+            )
         return found
 
     def whois(self, address: IPAddress, port: int) -> Peer | Problem | None:

@@ -7,7 +7,7 @@ import click
 
 from pam_tailscale.cli.output import ExitCode, complain, print_json, print_line
 from pam_tailscale.cli.person import Person
-from pam_tailscale.errors import ConfigError, HostError
+from pam_tailscale.errors import HostError, PamTailscaleError
 from pam_tailscale.host import wiring
 from pam_tailscale.host.report import Report
 
@@ -19,8 +19,8 @@ from pam_tailscale.host.report import Report
 def disable(*, dry_run: bool, as_json: bool, yes: bool) -> None:
     """Make sshd and PAM what they were before 'enable', to the byte.
 
-    Sessions go on; connections over the tailnet that have not logged in yet are ended. The pin and what is remembered of
-    checks stay, for the next 'enable'. Running it again is fine, and finishes a run that was interrupted.
+    Sessions go on; connections over the tailnet that have not logged in yet are ended. The pin and what is remembered
+    of checks stay, for the next 'enable'. Running it again is fine, and finishes a run that was interrupted.
 
     Exits 0 where it is off, 1 where it could not be switched off.
     """
@@ -28,7 +28,7 @@ def disable(*, dry_run: bool, as_json: bool, yes: bool) -> None:
         raise HostError("only root may switch it off: run 'sudo pam-tailscale disable'")
     try:
         report = wiring.disabler(Person(yes=yes, quiet=as_json)).run(dry_run=dry_run)
-    except (HostError, ConfigError) as err:
+    except PamTailscaleError as err:
         if as_json:
             print_json({**Report(on=False, changed=False).document, "on": None, "problem": str(err)})
         complain(str(err))

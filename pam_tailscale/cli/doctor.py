@@ -70,7 +70,7 @@ def _print(report: Report) -> None:
             _print_check(one)
     if report.login is not None:
         _print_login(report.login)
-    numbers = [f"{number} {_WORDS[state]}" for state, number in states(report).items() if number]
+    numbers = [f"{_WORDS[state]}: {number}" for state, number in states(report).items() if number]
     worst = check.worst(report.checks)
     print_line("")
     print_line(", ".join(numbers), _STYLES[worst])
@@ -90,17 +90,19 @@ def _print_check(one: Check) -> None:
 
 
 def _print_login(login: Login) -> None:
-    print_line("")
-    told = login.explanation
+    told, pairs = login.explanation, []
     if told is not None:
         pairs = [
             ("login", f"{told['user']} from {told['from']} {told['node']}".rstrip()),
             ("identity", told["identity"]),
+            ("agent", f"{told['decision']}: {told['reason']}"),
+            ("because", told["detail"]),
         ]
-        print_pairs([*pairs, ("agent", f"{told['decision']}: {told['reason']}"), ("because", told["detail"])])
     if login.walked is None:
-        print_pairs([("PAM", f"not asked: {login.why_not_walked}")])
-        return
-    steps = ", ".join(f"{function} {result}" for function, result in login.walked.steps)
-    print_pairs([("PAM", steps), ("person reads", " / ".join(login.walked.said)), ("made up", MADE_UP)])
-    print_pairs([("left out", one) for one in LEFT_OUT])
+        pairs.append(("PAM", f"not asked: {login.why_not_walked}"))
+    else:
+        steps = ", ".join(f"{function} {result}" for function, result in login.walked.steps)
+        pairs += [("PAM", steps), ("person reads", " / ".join(login.walked.said)), ("made up", MADE_UP)]
+        pairs += [("left out", one) for one in LEFT_OUT]
+    print_line("")
+    print_pairs(pairs)

@@ -7,7 +7,7 @@ import click
 
 from pam_tailscale.cli.output import ExitCode, complain, print_json, print_line
 from pam_tailscale.cli.person import Person
-from pam_tailscale.errors import ConfigError, HostError
+from pam_tailscale.errors import HostError, PamTailscaleError
 from pam_tailscale.host import wiring
 from pam_tailscale.host.answers import Answers, Methods
 from pam_tailscale.host.preconditions import Action, Finding
@@ -47,7 +47,7 @@ def enable(*, dry_run: bool, as_json: bool, yes: bool, refresh: bool, methods: s
     answers = Answers(methods=Methods(methods) if methods else None, **given)
     try:
         report = wiring.enabler(person).run(answers, dry_run=dry_run, refresh=refresh)
-    except (HostError, ConfigError) as err:
+    except PamTailscaleError as err:
         if as_json:
             print_json({**Report(on=False, changed=False).document, "on": None, "problem": str(err)})
         complain(str(err))

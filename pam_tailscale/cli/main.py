@@ -5,7 +5,7 @@ import sys
 import click
 
 from pam_tailscale import __version__
-from pam_tailscale.cli import check, disable, doctor, enable, explain, pin, status, whois
+from pam_tailscale.cli import check, disable, doctor, enable, explain, status, whois
 from pam_tailscale.cli.output import ExitCode, complain
 from pam_tailscale.errors import PamTailscaleError
 
@@ -25,9 +25,16 @@ def cli() -> None:
     """
 
 
-for command in (enable.enable, disable.disable, status.status, whois.whois, explain.explain, check.check, pin.pin):
+for command in (
+    enable.enable,
+    disable.disable,
+    doctor.doctor,
+    status.status,
+    whois.whois,
+    explain.explain,
+    check.check,
+):
     cli.add_command(command)
-cli.add_command(doctor.doctor)
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from typing import Final
 
 from pam_tailscale.host import namespaces, stage
 from pam_tailscale.host.inetd import Inetd
-from pam_tailscale.host.trial import Attempt, Ending, Key, Typed, read_ending
+from pam_tailscale.host.trial import REFUSED, Attempt, Ending, Key, Typed, is_refused, read_ending
 
 SECONDS: Final = 15.0
 """For one login. pam_unix waits two after a wrong password."""
@@ -96,14 +96,25 @@ class _Client:
 
 
 def run(attempts: Sequence[Attempt], inetd: Inetd, network: int) -> Mapping[Attempt, Ending]:
-    """Try everything at once, and answer how each login ended. `network`: the clients' namespace."""
-    clients = [_start(attempt, number, network) for number, attempt in enumerate(attempts)]
-    waiting, deadline = list(clients), time.monotonic() + SECONDS
-    while waiting and time.monotonic() < deadline:
-        for ready in select.select(inetd.sockets, [], [], _PAUSE)[0]:
-            inetd.serve(ready)
-        waiting = [client for client in waiting if client.process.poll() is None]
-    return {client.attempt: _ending(client, inetd) for client in clients}
+    """Try everything side by side, and answer how each login ended. `network`: the clients' namespace."""
+    clients: dict[Attempt, _Client] = {}
+    # Those first that PAM makes wait.
+    for attempt in sorted(attempts, key=lambda attempt: attempt.typed is not Typed.WRONG):
+        clients[attempt] = _start(attempt, len(clients), network)
+        _serve(inetd, 0)
+    deadline = time.monotonic() + SECONDS
+    while any(_goes_on(client, inetd) for client in clients.values()) and time.monotonic() < deadline:
+        _serve(inetd, _PAUSE)
+    return {attempt: _ending(clients[attempt], inetd) for attempt in attempts}
+
+
+def _serve(inetd: Inetd, seconds: float) -> None:
+    for ready in select.select(inetd.sockets, [], [], seconds)[0]:
+        inetd.serve(ready)
+
+
+def _goes_on(client: _Client, inetd: Inetd) -> bool:
+    return client.process.poll() is None and not is_refused(client.attempt, inetd.logged(client.attempt))
 
 
 def _start(attempt: Attempt, number: int, network: int) -> _Client:
@@ -126,5 +137,9 @@ def _start(attempt: Attempt, number: int, network: int) -> _Client:
 
 
 def _ending(client: _Client, inetd: Inetd) -> Ending:
-    ending = read_ending(client.process.poll(), client.output.read_text(errors="replace"))
-    return replace(ending, said=(*ending.said, *inetd.said(client.attempt)))
+    attempt, status = client.attempt, client.process.poll()
+    logged = inetd.logged(attempt)
+    ending = read_ending(attempt, status, client.output.read_text(errors="replace"))
+    if status is None and is_refused(attempt, logged):
+        ending = replace(ending, text=REFUSED)
+    return replace(ending, said=(*ending.said, *logged, *inetd.said(attempt)))

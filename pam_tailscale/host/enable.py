@@ -11,7 +11,7 @@ from typing import Any
 
 from pam_tailscale import __version__, paths
 from pam_tailscale import pin as pins
-from pam_tailscale.errors import HostError
+from pam_tailscale.errors import HostError, PamTailscaleError
 from pam_tailscale.host import changes, dropin, effective, lock, marker, preconditions, signals, units
 from pam_tailscale.host.answers import Answers, Methods
 from pam_tailscale.host.arrangement import PATHS, File, Part, Wanted, arrange, removed, without
@@ -117,7 +117,7 @@ class Enabler:
         change = Change(Goal.ON, before, {file.path: file.content for file in files})
         self.switch.journal.store(change)
         try:
-            outcomes = self._prepare_and_prove(report, answers, files)
+            outcomes = self._prepare_and_prove(answers, files)
             if removed(self.files.present(PATHS)):
                 self.switch.off()
             settings = dropin.settings(preconditions.wanted(facts, answers))
@@ -129,7 +129,7 @@ class Enabler:
             raise
         return replace(report, outcomes=outcomes)
 
-    def _prepare_and_prove(self, report: Report, answers: Answers, files: tuple[File, ...]) -> tuple[Outcome, ...]:
+    def _prepare_and_prove(self, answers: Answers, files: tuple[File, ...]) -> tuple[Outcome, ...]:
         """Write what the agent goes by, which lets nobody in by itself, and prove the rest with it."""
         for file in files:
             if file.path == _PIN:
@@ -172,7 +172,7 @@ class Enabler:
                 self.switch.roll_back(change)
                 if str(paths.CONFIG) in change.after:
                     units.reload_agent()
-            except Exception as second:
+            except PamTailscaleError as second:
                 raise HostError(
                     f"{err}. And it could not be taken back: {second}. Run 'pam-tailscale disable' once that is mended"
                 ) from err

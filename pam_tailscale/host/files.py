@@ -34,7 +34,7 @@ class Files:
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise HostError(f"{path}: is no file: put it right, then run this again")
-            with open(descriptor, "rb", closefd=False) as file:
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
                 content = file.read(_SIZE_MAX + 1)
         finally:
             os.close(descriptor)
@@ -49,8 +49,8 @@ class Files:
     def put(self, file: File) -> bool:
         """Make a file what it shall be; False where it was so already.
 
-        Written beside it, synced, renamed over it, and the directory synced. One that is there keeps its mode and owner.
-        Raises HostError; the file is then what it was.
+        Written beside it, synced, renamed over it, and the directory synced. One that is there keeps its mode and
+        owner. Raises HostError; the file is then what it was.
         """
         if self.read(file.path) == file.content:
             return False
@@ -73,7 +73,7 @@ class Files:
         temporary.unlink(missing_ok=True)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            with open(descriptor, "wb") as file:
+            with os.fdopen(descriptor, "wb") as file:
                 _keep_owner_and_mode(path, descriptor, mode)
                 file.write(content)
                 file.flush()

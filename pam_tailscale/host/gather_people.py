@@ -18,12 +18,17 @@ _DAY = 86400
 _EVERYBODY = ("authorizedkeyscommand", "trustedusercakeys")
 
 
-def ways_in(values: Effective, shadow: Path = _SHADOW) -> tuple[Way, ...]:
-    """One way for each account that has one, by what sshd's configuration says of connections in general."""
+def ways_in(
+    values: Effective, accounts: Iterable[pwd.struct_passwd] | None = None, shadow: Path = _SHADOW
+) -> tuple[Way, ...]:
+    """One way for each account that has one, by what sshd's configuration says of connections in general.
+
+    `accounts`: by default all that the host lists.
+    """
     everybody = [keyword for keyword in _EVERYBODY if values.is_set(keyword)]
     hashes = _hashes(shadow)
     found = []
-    for account in pwd.getpwall():
+    for account in pwd.getpwall() if accounts is None else accounts:
         if not _may_log_in(account, values):
             continue
         by = next(_by(account, values, hashes, everybody), "")

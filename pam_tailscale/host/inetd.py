@@ -67,8 +67,8 @@ class Inetd:
         config = str(_WITHOUT_NONE) if attempt.without_none else _CONFIG
         return subprocess.Popen(
             [_SSHD, "-i", "-f", config, "-E", _log_of(attempt), *self._options, *_LEVEL],
-            stdin=connection,
-            stdout=connection,
+            stdin=connection.fileno(),
+            stdout=connection.fileno(),
             stderr=subprocess.DEVNULL,
             env=_ENVIRONMENT,
             cwd="/",
@@ -76,13 +76,16 @@ class Inetd:
             preexec_fn=lambda: stage.enter(attempt.variant),  # noqa: PLW1509 (this process has one thread)
         )
 
-    def said(self, attempt: Attempt) -> tuple[str, ...]:
-        """What sshd and PAM said about a login: lines that name the account, of all that its address was the cause of."""
+    def logged(self, attempt: Attempt) -> tuple[str, ...]:
+        """What sshd has logged about a login."""
         path = Path(_log_of(attempt))
         lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-        lines = [line.strip() for line in lines] + [line.partition(">")[2].strip() for line in self._said]
-        about = [line for line in lines if attempt.account in line]
-        return tuple(line for line in about or lines if str(attempt.source) in line or line in about)
+        # Logins of several accounts may come from one address.
+        return tuple(line for line in lines if attempt.account in line)
+
+    def said(self, attempt: Attempt) -> tuple[str, ...]:
+        """What PAM has said about an account so far."""
+        return tuple(line.partition(">")[2] for line in self._said if attempt.account in line)
 
 
 def _log_of(attempt: Attempt) -> str:

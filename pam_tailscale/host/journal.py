@@ -53,10 +53,7 @@ class Journal:
         if content is None:
             return None
         try:
-            raw = json.loads(content)
-            if raw["format"] != _FORMAT:
-                raise ValueError("unknown format")
-            return Change(Goal(raw["goal"]), _decoded(raw["before"]), _decoded(raw["after"]))
+            return _change(json.loads(content))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
             raise HostError(
                 f"{_PATH}: is damaged, so an interrupted change cannot be taken back by itself: look at "
@@ -76,6 +73,12 @@ class Journal:
     def remove(self) -> None:
         """The change is done."""
         self._files.put(File(_PATH, None, Part.REFERENCE))
+
+
+def _change(raw: Any) -> Change:
+    if raw["format"] != _FORMAT:
+        raise ValueError("unknown format")
+    return Change(Goal(raw["goal"]), _decoded(raw["before"]), _decoded(raw["after"]))
 
 
 def _encoded(contents: Contents) -> dict[str, str | None]:

@@ -1,7 +1,6 @@
 """Which sshd listens here, and on what: read from /proc. Starts, stops and signals nothing."""
 
 import ipaddress
-import os
 import re
 import sys
 from collections.abc import Iterator
@@ -75,7 +74,7 @@ def inodes(process: Path) -> frozenset[int]:
 
 
 def endpoints(proc: Path = _PROC, state: str | None = _LISTEN) -> Iterator[Endpoint]:
-    """The local ends of this namespace's TCP sockets in one state, or in any (Documentation/networking/proc_net_tcp)."""
+    """The local ends of this namespace's TCP sockets, of one state or any (Documentation/networking/proc_net_tcp)."""
     for name in ("tcp", "tcp6"):
         try:
             lines = (proc / "self/net" / name).read_text().splitlines()[1:]
@@ -99,7 +98,7 @@ def _address(text: str) -> IPAddress:
 
 def _link(path: Path) -> str:
     try:
-        return os.readlink(path)
+        return str(path.readlink())
     except OSError:
         return ""
 

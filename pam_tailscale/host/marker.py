@@ -5,6 +5,7 @@ Values in, bytes out and back; files are read and written elsewhere.
 
 import dataclasses
 import json
+from typing import Any
 
 from pam_tailscale.errors import HostError
 from pam_tailscale.host.answers import Answers, Methods
@@ -24,15 +25,17 @@ def encode(answers: Answers, version: str) -> bytes:
 def decode(content: bytes) -> Answers:
     """What was answered. Raises HostError for a marker that is damaged."""
     try:
-        raw = json.loads(content)
-        answers = raw["answers"]
-        if raw["format"] != _FORMAT or set(answers) != set(_REMEMBERED):
-            raise ValueError("unknown format")
-        methods = Methods(answers["methods"]) if answers["methods"] is not None else None
-        flags = {name: answers[name] is True for name in _REMEMBERED if name != "methods"}
+        return _answers(json.loads(content))
     except (ValueError, KeyError, TypeError, RecursionError) as err:
         raise HostError("the marker is damaged: run 'pam-tailscale disable', then 'pam-tailscale enable'") from err
-    return Answers(methods=methods, **flags)
+
+
+def _answers(raw: Any) -> Answers:
+    answers = raw["answers"]
+    if raw["format"] != _FORMAT or set(answers) != set(_REMEMBERED):
+        raise ValueError("unknown format")
+    methods = Methods(answers["methods"]) if answers["methods"] is not None else None
+    return Answers(methods=methods, **{name: answers[name] is True for name in _REMEMBERED if name != "methods"})
 
 
 def merged(given: Answers, remembered: Answers) -> Answers:

@@ -6,8 +6,8 @@
                              ├─ one `sshd -i` for each connection (inetd.py)
                              └─ one ssh for each attempt (attempts.py)
 
-Nothing of the host is written to, and sshd, PAM and the agent are the host's own: the agent's journal shows its decisions.
-When the play ends, however it ends, everything it made is gone: processes, mounts, network, files.
+sshd, PAM and the agent are the host's own. Nothing of the host is written to; only the agent's journal, and an audit daemon
+if there is one, note what they note of every login. However the play ends, everything it made is gone with it.
 """
 
 import contextlib
@@ -23,14 +23,15 @@ from typing import Any, Final, NoReturn
 
 from pam_tailscale.errors import ProofError
 from pam_tailscale.host import attempts, cables, inetd, namespaces, stage, trial
-from pam_tailscale.host.actors import hashed
+from pam_tailscale.host.actors import Actor, hashed
+from pam_tailscale.host.effective import Effective
 from pam_tailscale.host.trial import DECOY, ELSEWHERE, PROBE, Attempt, Key, Outcome, Plan, Variant
 
 SECONDS: Final = 45.0
 """For the whole proof; it takes about three."""
 _CHUNK: Final = 1 << 16
 _UNSET: Final = "4294967295"
-_ROOT: Final = "root"
+_ROOT: Final = Actor("root", 0, "/root")
 
 Say = Callable[[str], None]
 
@@ -64,7 +65,9 @@ def _listen(reading: int, say: Say) -> tuple[Outcome, ...]:
             continue
         part = os.read(reading, _CHUNK)
         if not part:
-            raise ProofError("the proof ended before its time: see whether the system is short of memory, and run it again")
+            raise ProofError(
+                "the proof ended before its time: see whether the system is short of memory, and run it again"
+            )
         *lines, rest = (rest + part).split(b"\n")
         for line in lines:
             told: dict[str, Any] = json.loads(line)
@@ -131,7 +134,7 @@ def _play(plan: Plan, writing: int) -> None:
 def _outcomes(plan: Plan, say: Say) -> tuple[Outcome, ...]:
     say("setting a stage: the host read-only, with copies of what shall be changed")
     password = secrets.token_urlsafe()
-    fields = {PROBE: hashed(password), DECOY: "", _ROOT: hashed(password)}
+    fields = {PROBE: hashed(password), DECOY: "", _ROOT.name: hashed(password)}
     if plan.deny is not None:
         fields[plan.deny[0]] = hashed(password)
     actors = stage.build(plan, (PROBE, DECOY), fields)
@@ -142,29 +145,30 @@ def _outcomes(plan: Plan, say: Say) -> tuple[Outcome, ...]:
     attempts.make_answers(password)
     tried = trial.attempts(plan, any_key=True)
     try:
-        now = _settings(tried, Variant.BEFORE, plan)
+        now = _settings(plan, tried, Variant.BEFORE, elsewhere=True)
     except OSError as err:
         raise ProofError(f"sshd does not take its configuration as it is now, mend that first: {err}") from err
     try:
-        then = _settings(tried, Variant.AFTER, plan)
+        later = _settings(plan, tried, Variant.AFTER, elsewhere=True)
+        then = _settings(plan, tried, Variant.AFTER, elsewhere=False)
     except OSError as err:
-        return (Outcome("sshd takes the new configuration", "yes", "no", str(err)),)
+        return (trial.taken(str(err)),)
     own = attempts.make_key(Key.OWN, now.one("PubkeyAcceptedAlgorithms"))
-    for account, home in (*((actor.name, actor.home) for actor in actors), (_ROOT, "/root")):
-        if account != DECOY:
-            stage.authorize(account, home, now.one("AuthorizedKeysFile").split(), own)
+    for actor in (*actors, _ROOT):
+        if actor.name != DECOY:
+            stage.authorize(actor, now.one("AuthorizedKeysFile").split(), own)
     any_key = attempts.make_key(Key.ANY, then.one("PubkeyAcceptedAlgorithms"))
     tried = trial.attempts(plan, any_key=bool(any_key))
     network = cables.lay(plan, tried)
     server = inetd.Inetd(tried, plan.options, log)
     say(f"trying {len(tried)} logins; the agent's journal shows what it decides about those over the tailnet")
-    return trial.judge(plan, attempts.run(tried, server, network))
+    endings = attempts.run(tried, server, network)
+    return (trial.taken(), trial.unchanged(now, later), *trial.judge(plan, endings))
 
 
-def _settings(tried: tuple[Attempt, ...], variant: Variant, plan: Plan) -> inetd.Effective:
-    """sshd's settings before, for connections from elsewhere; after, for those over the tailnet."""
-    elsewhere = variant is Variant.BEFORE
-    attempt = next(one for one in tried if one.variant is variant and (one.target == ELSEWHERE) == elsewhere)
+def _settings(plan: Plan, tried: tuple[Attempt, ...], variant: Variant, *, elsewhere: bool) -> Effective:
+    """What sshd says that it goes by on such connections. Raises OSError with its complaint."""
+    attempt = next(one for one in tried if one.variant is variant and (one.target == ELSEWHERE) is elsewhere)
     return inetd.effective(attempt, plan.options)
 
 

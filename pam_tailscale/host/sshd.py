@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ _UNIT = "ssh.service"
 _SECONDS = 15.0
 _PAUSE = 0.02
 _SCANS_MAX = 50
+# Below the first number of sshd's MaxStartups, whatever else is being logged in.
+_AT_ONCE = 4
 _EFFECTIVE_UID = re.compile(r"^Uid:\s+\d+\s+(\d+)\s", re.MULTILINE)
 _REFUSED = "Permission denied"
 _UNSPECIFIED_TO = {4: "127.0.0.1", 6: "::1"}
@@ -84,15 +87,15 @@ class Sshd:
         """Whether the running listener refuses the method `none` from this host's own addresses.
 
         Asked at the node's tailnet addresses, where the drop-in counts if it is in force; and where sshd listens
-        otherwise for a name that nobody has, which only shows that it answers. Raises HostError where somebody is let in
-        or sshd does not answer.
+        otherwise for a name that nobody has, which only shows that it answers. Raises HostError where somebody is let
+        in or sshd does not answer.
         """
         running = self.running()
-        for address, port in _reachable(running, asked.addresses):
-            for account in asked.accounts:
-                _ask(account, address, port)
-        for address, port in _elsewhere(running):
-            _ask("pam-tailscale-nobody", address, port)
+        open_doors = [(name, *end) for end in _reachable(running, asked.addresses) for name in asked.accounts]
+        answers = [("pam-tailscale-nobody", *end) for end in _elsewhere(running)]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            # Consumed, so that what is raised in there is raised here.
+            list(pool.map(lambda one: _ask(*one), [*open_doors, *answers]))
 
 
 def _anew(before: Sequence[Listener], now: Sequence[Listener]) -> bool:
@@ -128,11 +131,21 @@ def _elsewhere(running: Sequence[Listener]) -> list[tuple[str, int]]:
     return [(address, port) for port, address in sorted(ways.items())]
 
 
+_OPTIONS = (
+    "PreferredAuthentications=none",
+    "StrictHostKeyChecking=no",
+    "UserKnownHostsFile=/dev/null",
+    "GlobalKnownHostsFile=/dev/null",
+    "BatchMode=yes",
+    "ConnectTimeout=10",
+    "LogLevel=ERROR",
+    "ControlPath=none",
+)
+
+
 def _ask(account: str, address: str, port: int) -> None:
-    options = ("PreferredAuthentications=none", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null",
-               "GlobalKnownHostsFile=/dev/null", "BatchMode=yes", "ConnectTimeout=10", "LogLevel=ERROR", "ControlPath=none")  # fmt: skip
-    arguments = [part for option in options for part in ("-o", option)]
-    done = _run(["ssh", "-F", "none", *arguments, "-p", str(port), "-l", account, "--", address, "true"])
+    options = [part for option in _OPTIONS for part in ("-o", option)]
+    done = _run(["ssh", "-F", "none", *options, "-p", str(port), "-l", account, "--", address, "true"])
     if done.returncode == 0:
         raise HostError(f"sshd lets {account} in at {address} port {port} without asking for anything")
     if _REFUSED not in done.stderr:

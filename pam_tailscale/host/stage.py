@@ -3,8 +3,11 @@
 Everything here is mounted in the namespace of the calling process and gone with it. Every failure is an OSError.
 """
 
+import contextlib
 import glob
 import os
+import pwd
+import re
 import socket
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -53,10 +56,18 @@ def build(plan: Plan, names: Iterable[str], passwords: Mapping[str, str]) -> tup
     for actor in actors:
         Path(actor.home).mkdir(mode=0o755, parents=True)
         os.chown(actor.home, actor.uid, actor.uid)
+    shell = _shell_of(plan.accept[0]) if plan.accept is not None else ""
     for place, options in _HIDDEN.items():
-        if Path(place).is_dir():
+        if Path(place).is_dir() and not Path(shell).is_relative_to(place):
             namespaces.mount("tmpfs", place, options, _HARDENED)
     return actors
+
+
+def _shell_of(account: str) -> str:
+    try:
+        return pwd.getpwnam(account).pw_shell
+    except KeyError:
+        return ""
 
 
 _EMPTY: Final = ROOM / "empty"
@@ -120,35 +131,35 @@ def _put(path: Path, content: bytes | None) -> None:
 
 def _write_accounts(etc: Path, actors: Iterable[Actor], passwords: Mapping[str, str]) -> None:
     actors = tuple(actors)
-    for name, change in {
-        "passwd": lambda text: passwd_with(text, actors),
-        "group": lambda text: group_with(text, actors),
-        "shadow": lambda text: shadow_with(text, passwords.items()),
-    }.items():
-        _put(etc / name, change(_read(etc / name)).encode(errors="surrogateescape"))
+    texts = {
+        "passwd": passwd_with(_read(etc / "passwd"), actors),
+        "group": group_with(_read(etc / "group"), actors),
+        "shadow": shadow_with(_read(etc / "shadow"), passwords.items()),
+    }
+    for name, text in texts.items():
+        _put(etc / name, text.encode(errors="surrogateescape"))
 
 
 def _read(path: Path) -> str:
     return path.read_bytes().decode(errors="surrogateescape")
 
 
-def authorize(account: str, home: str, patterns: Iterable[str], line: str) -> None:
-    """Put a public key where sshd looks for the account's (AuthorizedKeysFile), as far as that is on the stage."""
+def authorize(actor: Actor, patterns: Iterable[str], line: str) -> None:
+    """Put a public key where sshd looks for the actor's (AuthorizedKeysFile), as far as that is on the stage."""
     for pattern in patterns:
-        path = Path(home) / expanded(pattern, account, home)
+        path = Path(actor.home) / expanded(pattern, actor)
         places = [path]
         if path.is_relative_to("/etc"):
             places = [etc / path.relative_to("/etc") for etc in set(_ETC.values())]
-        elif not any(path.is_relative_to(place) for place in (ROOM, *_HIDDEN)):
-            continue
         for place in places:
-            _put(place, f"{line}\n".encode())
+            with contextlib.suppress(OSError):  # what is still the host's is read-only
+                _put(place, f"{line}\n".encode())
 
 
-def expanded(pattern: str, account: str, home: str) -> str:
+def expanded(pattern: str, actor: Actor) -> str:
     """A path of AuthorizedKeysFile with its tokens replaced (sshd_config(5), TOKENS)."""
-    parts = (part.replace("%h", home).replace("%u", account) for part in pattern.split("%%"))
-    return "%".join(parts)
+    values = {"%%": "%", "%h": actor.home, "%u": actor.name, "%U": str(actor.uid)}
+    return re.sub("%[%huU]", lambda match: values[match[0]], pattern)
 
 
 def open_log() -> socket.socket | None:

@@ -5,11 +5,12 @@ A client sends the method `none` before any other, so each attempt is one by `no
 
 import enum
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, ip_address
 from typing import Final
 
+from pam_tailscale.host.effective import Effective
 from pam_tailscale.model import IPAddress
 
 PROBE: Final = "pam-tailscale-probe"
@@ -26,6 +27,7 @@ CLOSED: Final = "closed without a word"
 _STRANGERS: Final = {4: ip_address("100.127.255.254"), 6: ip_address("fd7a:115c:a1e0:ffff:ffff:ffff:ffff:fffe")}
 """Tailnet addresses that stand for no peer: the last but one of each range."""
 _SPARE_PORTS: Final = range(2222, 65536)
+_NOTHING_SHOWN: Final[tuple[str, ...]] = ("none",)
 _NO_SESSION: Final = (254, 255)
 """What ssh exits with when the login went well and its session did not."""
 
@@ -110,7 +112,7 @@ class Attempt:
     target: IPAddress
     port: int
     variant: Variant
-    methods: tuple[str, ...] = ("none",)
+    methods: tuple[str, ...] = _NOTHING_SHOWN
     """What the client tries after `none`, in this order."""
     typed: Typed = Typed.NOTHING
     key: Key = Key.NONE
@@ -125,15 +127,8 @@ class Ending:
     """How a login ended, as its client saw it."""
 
     text: str
-    offered: str = ""
-    """The methods by which a client that was refused could still have tried."""
     said: tuple[str, ...] = ()
     """Lines of the client, of sshd and of PAM about it."""
-
-    @property
-    def whole(self) -> str:
-        """Everything that must not change for logins from elsewhere."""
-        return f"{self.text} ({self.offered})" if self.offered else self.text
 
 
 def attempts(plan: Plan, *, any_key: bool) -> tuple[Attempt, ...]:
@@ -142,7 +137,8 @@ def attempts(plan: Plan, *, any_key: bool) -> tuple[Attempt, ...]:
 
 
 # Name, account, methods, typed, key.
-_ELSEWHERE_WAYS: Final = (
+_ELSEWHERE_WAYS: Final[tuple[tuple[str, str, tuple[str, ...], Typed, Key], ...]] = (
+    ("with nothing to show", PROBE, _NOTHING_SHOWN, Typed.NOTHING, Key.NONE),
     ("with the right password", PROBE, ("keyboard-interactive", "password"), Typed.RIGHT, Key.NONE),
     ("with its own key", PROBE, ("publickey",), Typed.NOTHING, Key.OWN),
     ("with a wrong password at keyboard-interactive", PROBE, ("keyboard-interactive",), Typed.WRONG, Key.NONE),
@@ -151,8 +147,8 @@ _ELSEWHERE_WAYS: Final = (
     ("as root with the right password", "root", ("password",), Typed.RIGHT, Key.NONE),
     ("as root with its own key", "root", ("publickey",), Typed.NOTHING, Key.OWN),
 )
-_WITHOUT_MODULE: Final = 2
-"""Of these, the first ways in are tried with the module gone as well."""
+_WITHOUT_MODULE: Final = 3
+"""So many of them are tried with the module gone as well."""
 
 
 def _from_elsewhere(plan: Plan) -> Iterator[Attempt]:
@@ -166,59 +162,57 @@ def _from_elsewhere(plan: Plan) -> Iterator[Attempt]:
 
 
 def _over_the_tailnet(plan: Plan, *, any_key: bool) -> Iterator[Attempt]:
-    after, port = Variant.AFTER, plan.ports[0]
     if plan.accept is not None:
         yield from _let_in(plan, *plan.accept, any_key=any_key)
     if plan.deny is not None:
         account, peer = plan.deny
         name = f"over the tailnet, {account} from {peer}, whom the policy refuses, with a right password"
-        target = target_for(plan, peer)
-        yield Attempt(name, account, peer, target, port, after, _ASKING, Typed.RIGHT, expected=REFUSED)
+        yield _refused(plan, Variant.AFTER, name, account, peer, Typed.RIGHT)
     # From where the policy lets somebody in, if there is such a peer: the peer alone must not be enough.
-    peer = plan.accept[1] if plan.accept is not None else plan.deny[1] if plan.deny is not None else _stranger(plan, 0)
-    target = target_for(plan, peer)
-    name = f"over the tailnet from {peer}, an account with an empty password"
-    yield Attempt(name, DECOY, peer, target, port, after, _ASKING, Typed.EMPTY, expected=REFUSED)
-    name = f"over the tailnet from {peer}, an account that no rule is about, with its own key and password"
-    methods = ("publickey", *_ASKING)
-    yield Attempt(name, PROBE, peer, target, port, after, methods, Typed.RIGHT, Key.OWN, expected=REFUSED)
-
-
-_ASKING: Final = ("keyboard-interactive", "password")
+    pair = plan.accept or plan.deny
+    yield from _outsiders(plan, Variant.AFTER, pair[1] if pair is not None else _stranger(plan, 0))
 
 
 def _let_in(plan: Plan, account: str, peer: IPAddress, *, any_key: bool) -> Iterator[Attempt]:
-    target, after = target_for(plan, peer), Variant.AFTER
+    who = f"over the tailnet, {account} from {peer}, whom the policy lets in"
+    base = Attempt(who, account, peer, target_for(plan, peer), plan.ports[0], Variant.AFTER)
+    if plan.key_in_addition:
+        base = replace(base, methods=("publickey",), key=Key.ANY, expected=_refused_after("none"))
+        base = replace(base, name=f"{who}, without the key that is asked for in addition")
+    else:
+        base = replace(base, expected=let_in_by("none"))
     for port in plan.ports:
-        name = f"over the tailnet, {account} from {peer} to port {port}, whom the policy lets in"
-        if plan.key_in_addition:
-            name, expected = f"{name}, without the key that is asked for in addition", _refused_after("none")
-            methods = ("publickey",)
-            yield Attempt(name, account, peer, target, port, after, methods, key=Key.ANY, expected=expected)
-        else:
-            yield Attempt(name, account, peer, target, port, after, expected=let_in_by("none"))
+        yield replace(base, name=f"{base.name}, at port {port}", port=port)
     if any_key and not plan.key_in_addition:
-        name = f"over the tailnet, {account} from {peer}, whom the policy lets in, by a client that cannot do `none`"
-        expected = let_in_by("publickey")
-        # On another port, so that sshd knows which connection is to be taken in this way.
+        # At another port, by which sshd's side knows which connection is to be taken in this way.
         port = next(port for port in _SPARE_PORTS if port not in plan.ports)
-        attempt = Attempt(name, account, peer, target, port, after, ("publickey",), key=Key.ANY)
-        yield replace(attempt, expected=expected, without_none=True)
+        base = replace(base, name=f"{who}, by a client that cannot do `none`", port=port, without_none=True)
+        yield replace(base, methods=("publickey",), key=Key.ANY, expected=let_in_by("publickey"))
 
 
 def _with_the_module_gone(plan: Plan) -> Iterator[Attempt]:
-    gone, port = Variant.MODULE_GONE, plan.ports[0]
     source = ELSEWHERE + 2 * len(_ELSEWHERE_WAYS)
     for name, account, methods, typed, key in _ELSEWHERE_WAYS[:_WITHOUT_MODULE]:
         source += 1
+        port, gone = plan.ports[0], Variant.MODULE_GONE
         yield Attempt(f"from elsewhere, {name}", account, source, ELSEWHERE, port, gone, methods, typed, key)
-    peer = _stranger(plan, 1)
-    target = target_for(plan, peer)
-    name = "over the tailnet, an account with an empty password"
-    yield Attempt(name, DECOY, peer, target, port, gone, _ASKING, Typed.EMPTY, expected=REFUSED)
-    name = "over the tailnet, an account with its own key and password"
-    methods = ("publickey", *_ASKING)
-    yield Attempt(name, PROBE, peer, target, port, gone, methods, Typed.RIGHT, Key.OWN, expected=REFUSED)
+    yield from _outsiders(plan, Variant.MODULE_GONE, _stranger(plan, 1))
+
+
+def _outsiders(plan: Plan, variant: Variant, peer: IPAddress) -> Iterator[Attempt]:
+    """Who must not get in, whatever they have."""
+    over = f"over the tailnet from {peer}, an account"
+    yield _refused(plan, variant, f"{over} with an empty password", DECOY, peer, Typed.EMPTY)
+    name = f"{over} that no rule is about, with its own key and the right password"
+    yield _refused(plan, variant, name, PROBE, peer, Typed.RIGHT, Key.OWN)
+
+
+def _refused(
+    plan: Plan, variant: Variant, name: str, account: str, peer: IPAddress, typed: Typed, key: Key = Key.NONE
+) -> Attempt:
+    methods = ("publickey", "keyboard-interactive", "password")
+    target, port = target_for(plan, peer), plan.ports[0]
+    return Attempt(name, account, peer, target, port, variant, methods, typed, key, REFUSED)
 
 
 def _stranger(plan: Plan, number: int) -> IPAddress:
@@ -237,7 +231,7 @@ def target_for(plan: Plan, peer: IPAddress) -> IPAddress:
 
 _LOGGED_IN = re.compile(r'^Authenticated to .* using "([\w-]{1,32})"\.\s*$', re.MULTILINE)
 _PARTLY = re.compile(r'^Authenticated using "([\w-]{1,32})" with partial success\.\s*$', re.MULTILINE)
-_DENIED = re.compile(r": Permission denied \(([\w,@.-]{0,200})\)\.\s*$", re.MULTILINE)
+_DENIED = re.compile(r": Permission denied (\([\w,@.-]{0,200}\))\.\s*$", re.MULTILINE)
 _TOO_MANY = "Too many authentication failures"
 
 
@@ -250,7 +244,19 @@ def _refused_after(*methods: str) -> str:
     return f"{REFUSED} after a partial success by {', '.join(methods)}"
 
 
-def read_ending(status: int | None, said: str) -> Ending:
+def is_refused(attempt: Attempt, said: Iterable[str]) -> bool:
+    """Whether sshd has refused the last of an attempt's methods, by the lines it logs at LogLevel VERBOSE.
+
+    It tells the client much later: after a wrong password, in powers of two of a few milliseconds (auth2.c,
+    ensure_minimum_time_since), which are up to five seconds.
+    """
+    start = f"Failed {attempt.methods[-1]}"
+    return attempt.typed is not Typed.NOTHING and any(
+        line.startswith((f"{start} for ", f"{start}/pam for ")) for line in said
+    )
+
+
+def read_ending(attempt: Attempt, status: int | None, said: str) -> Ending:
     """What ssh's exit status and the lines it wrote at LogLevel VERBOSE say. Status None: it did not end in time."""
     lines = tuple(line.strip() for line in said.splitlines() if line.strip())
     logged_in = _LOGGED_IN.search(said)
@@ -263,7 +269,11 @@ def read_ending(status: int | None, said: str) -> Ending:
     denied, partly = _DENIED.search(said), tuple(_PARTLY.findall(said))
     if denied is None and _TOO_MANY not in said:
         return Ending(CLOSED, said=lines)
-    return Ending(_refused_after(*partly) if partly else REFUSED, denied[1] if denied else "", lines)
+    text = _refused_after(*partly) if partly else REFUSED
+    # What sshd would still take tells more of its configuration than any login.
+    if denied is not None and attempt.methods == _NOTHING_SHOWN and not attempt.expected:
+        text = f"{text} {denied[1]}"
+    return Ending(text, lines)
 
 
 def judge(plan: Plan, endings: Mapping[Attempt, Ending]) -> tuple[Outcome, ...]:
@@ -277,6 +287,22 @@ def judge(plan: Plan, endings: Mapping[Attempt, Ending]) -> tuple[Outcome, ...]:
     return (_answered(before), *tried, *_not_tried(plan, endings))
 
 
+def taken(complaint: str = "") -> Outcome:
+    """Whether sshd takes the configuration as it shall be; `complaint`: what it has against it."""
+    return Outcome("sshd takes the new configuration", "yes", "no" if complaint else "yes", complaint)
+
+
+def unchanged(before: Effective, after: Effective) -> Outcome:
+    """Whether what sshd goes by on a connection from elsewhere stays the same, as `sshd -T` shows it."""
+    names = sorted(
+        name for name in {*before.values, *after.values} - _MAY_CHANGE if before.all(name) != after.all(name)
+    )
+    detail = "\n".join(f"{name}: {', '.join(before.all(name))}; then {', '.join(after.all(name))}" for name in names)
+    expected = "no setting changes"
+    found = f"changes: {', '.join(names)}" if names else expected
+    return Outcome("from elsewhere, what sshd goes by", expected, found, detail)
+
+
 def _answered(before: Mapping[str, Ending]) -> Outcome:
     """Two stages that are both broken would look alike."""
     name, expected = "from elsewhere, a sshd that answers with the files as they are now", "an answer"
@@ -288,12 +314,12 @@ def _answered(before: Mapping[str, Ending]) -> Outcome:
 def _outcome(attempt: Attempt, ending: Ending, before: Mapping[str, Ending]) -> Outcome:
     prefix = "with the module's file gone, " if attempt.variant is Variant.MODULE_GONE else ""
     name = f"{prefix}{attempt.name}"
-    expected, found = attempt.expected, ending.text
-    if not expected:
-        expected, found = before[attempt.name].whole, ending.whole
-    return Outcome(name, expected, found, "" if found == expected else _detail(ending))
+    expected = attempt.expected or before[attempt.name].text
+    return Outcome(name, expected, ending.text, "" if ending.text == expected else _detail(ending))
 
 
+_MAY_CHANGE: Final = frozenset({"persourcepenaltyexemptlist"})
+"""It names addresses of the tailnet alone."""
 _SHOWN: Final = 12
 
 

@@ -83,7 +83,9 @@ def _plan(facts: Facts, wanted: Wanted, before: Contents, after: Contents) -> Pl
         after=after,
         interface=interface.name,
         ifindex=interface.index,
-        own=tuple(one.address for one in facts.host.addresses if one.interface == interface and in_tailnet(one.address)),
+        own=tuple(
+            one.address for one in facts.host.addresses if one.interface == interface and in_tailnet(one.address)
+        ),
         accept=accept,
         deny=deny,
         ports=facts.sshd.ports,

@@ -14,12 +14,14 @@ from typing import Final
 from pam_tailscale.errors import TailscaledError
 from pam_tailscale.model import IPAddress, Peer
 from pam_tailscale.tailnet import parse, stream
-from pam_tailscale.tailnet.records import Prefs, Status
+from pam_tailscale.tailnet.records import PeerStatus, Prefs, Status
 from pam_tailscale.tailnet.trouble import refused, unreachable
 
 BODY_MAX: Final = 1 << 20
 """Bytes. A whois answer, `prefs` and `status` without peers have a few KiB; a node with many capabilities tens."""
 
+STATUS_MAX: Final = 1 << 26
+"""Bytes. `status` with peers has about a KiB for each."""
 _CHUNK = 1 << 16
 _OK, _NOT_FOUND = 200, 404
 _CLOSED = (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError)
@@ -44,6 +46,10 @@ class LocalAPI:
         """How tailscaled is doing and which node of which tailnet this is."""
         return parse.status(self._object("status?peers=false"))
 
+    def peers(self) -> tuple[PeerStatus, ...]:
+        """The nodes that this one sees. With thousands of them this takes a while; no login asks it."""
+        return parse.peers(self._object("status", STATUS_MAX))
+
     def prefs(self) -> Prefs:
         """Which settings tailscaled has."""
         return parse.prefs(self._object("prefs"))
@@ -63,8 +69,8 @@ class LocalAPI:
             self._connection.close()
             self._connection = None
 
-    def _object(self, path: str) -> parse.Object:
-        return self._checked(path, *self._get(path))
+    def _object(self, path: str, limit: int = BODY_MAX) -> parse.Object:
+        return self._checked(path, *self._get(path, limit))
 
     @staticmethod
     def _checked(path: str, code: int, body: bytes) -> parse.Object:
@@ -73,19 +79,19 @@ class LocalAPI:
             raise refused(what, code, body)
         return parse.document(body, what)
 
-    def _get(self, path: str) -> tuple[int, bytes]:
+    def _get(self, path: str, limit: int = BODY_MAX) -> tuple[int, bytes]:
         identity = self._identity()
         kept = self._connection
         if kept is not None and kept.identity != identity:
             self.close()
         elif kept is not None:
             try:
-                return self._ask(kept, path)
+                return self._ask(kept, path, limit)
             except _CLOSED:
                 pass  # tailscaled may close a connection that nobody uses; a GET can be asked twice
         self._connection = connection = _Connection(self._path, self._timeout, identity)
         try:
-            return self._ask(connection, path)
+            return self._ask(connection, path, limit)
         except _CLOSED as err:
             raise unreachable(self._path, err) from err
 
@@ -96,14 +102,14 @@ class LocalAPI:
             self.close()
             raise unreachable(self._path, err) from err
 
-    def _ask(self, connection: "_Connection", path: str) -> tuple[int, bytes]:
+    def _ask(self, connection: "_Connection", path: str, limit: int) -> tuple[int, bytes]:
         """One request. A failure closes the connection, so that no answer is taken for that of a later question."""
         whole = False
         try:
             connection.putrequest("GET", f"/localapi/v0/{path}", skip_accept_encoding=True)
             connection.endheaders()
             response = connection.getresponse()
-            body = self._body(response)
+            body = self._body(response, limit)
             whole = True
         except _CLOSED:
             raise
@@ -114,15 +120,15 @@ class LocalAPI:
                 self.close()
         return response.status, body
 
-    def _body(self, response: http.client.HTTPResponse) -> bytes:
+    def _body(self, response: http.client.HTTPResponse, limit: int) -> bytes:
         deadline = time.monotonic() + self._timeout
         parts, size = [], 0
         while part := response.read1(_CHUNK):
             parts.append(part)
             size += len(part)
-            if size > BODY_MAX:
+            if size > limit:
                 raise TailscaledError(
-                    f"tailscaled's answer is longer than {BODY_MAX} bytes and is refused: "
+                    f"tailscaled's answer is longer than {limit} bytes and is refused: "
                     "is the configured socket really tailscaled's?"
                 )
             if time.monotonic() > deadline:

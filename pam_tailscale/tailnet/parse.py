@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pam_tailscale.errors import TailscaledError
 from pam_tailscale.model import IPAddress, Peer, parse_address
-from pam_tailscale.tailnet.records import BusEvent, Prefs, Status
+from pam_tailscale.tailnet.records import BusEvent, PeerStatus, Prefs, Status
 from pam_tailscale.tailnet.trouble import shown
 
 T = TypeVar("T")
@@ -66,6 +66,20 @@ def status(raw: Object) -> Status:
         tailnet_id=_may(tailnet, "StableID", ""),
         tailnet_name=_may(tailnet, "Name", ""),
         health=_texts(raw, "Health"),
+    )
+
+
+def peers(raw: Object) -> tuple[PeerStatus, ...]:
+    """The peers in a `status` (ipnstate.PeerStatus), in its order. Raises TailscaledError."""
+    found = (_object(one, "Peer") for one in _part(raw, "Peer").values())
+    return tuple(
+        PeerStatus(
+            addresses=tuple(_address(text) for text in _texts(one, "TailscaleIPs")),
+            user_id=_need(one, "UserID", int),
+            tags=_texts(one, "Tags"),
+            online=_may(one, "Online", default=False),
+        )
+        for one in found
     )
 
 

@@ -40,6 +40,17 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerStatus:
+    """A peer in tailscaled's `status` (ipn/ipnstate, PeerStatus)."""
+
+    addresses: tuple[IPAddress, ...]
+    user_id: int
+    tags: tuple[str, ...]
+    online: bool
+    """As the control plane sees it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Prefs:
     """The settings of tailscaled that matter for who may log in (ipn, Prefs)."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import debs
-from tests.support.machine import Site
+from tests.support.machine import ENABLE, INSTALL, Machine, Site
 from tests.support.roots import Suite
 
 LOWER = "0.0.9"
@@ -45,3 +45,14 @@ def packages(suite: Suite) -> tuple[Path, ...]:
 def lower_packages(suite: Suite) -> tuple[Path, ...]:
     """The same, of a lower version."""
     return debs.build(suite, LOWER)
+
+
+@pytest.fixture(scope="module")
+def machine(site: Site, suite: Suite, packages: tuple[Path, ...], request: pytest.FixtureRequest) -> Iterator[Machine]:
+    """A Debian host in the tailnet on which we are installed and switched on: one for each file of tests."""
+    host = site.machine(request.path.stem.removeprefix("test_").replace("_", "-"), suite)
+    host.bring(packages)
+    host.run(INSTALL)
+    host.run(ENABLE)
+    yield host
+    host.close()

@@ -1,11 +1,11 @@
-"""A host's doors: who asks to be let in, over which network, with what. Each is tried by stock ssh, as a person would."""
+"""A host's doors: who asks to be let in, over which network, with what. Each is tried by stock ssh."""
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
-from tests.support.machine import PASSWORD, ROOT_PASSWORD, Machine, Site
+from tests.support.machine import PASSWORD, PRETENDED, PRETENDER, ROOT_PASSWORD, Machine, Site
 
 Outcome = Literal["in", "refused", "unreachable"]
 _NO = ("Permission denied", "Connection closed by", "Connection reset by", "Received disconnect")
@@ -16,7 +16,7 @@ class Door:
     """One way to ask."""
 
     account: str
-    source: Literal["alice's laptop", "bob's laptop", "the LAN"]
+    source: Literal["alice's laptop", "bob's laptop", "the LAN", "a pretender"]
     password: str | None
     """None: nothing is typed, as in a script. The empty one is typed, too."""
 
@@ -26,13 +26,18 @@ class Door:
 
 INVITED = (Door("alice", "alice's laptop", None), Door("root", "alice's laptop", None))
 """Whom the policy lets in."""
-BURGLARS = (
-    Door("decoy", "bob's laptop", None),
-    Door("decoy", "bob's laptop", ""),
-    Door("root", "bob's laptop", ROOT_PASSWORD),
-    Door("alice", "bob's laptop", PASSWORD),
-)
-"""Whom sshd would let in over the tailnet where it hands them to PAM and nobody asks the policy."""
+
+
+def burglars(source: Literal["bob's laptop", "a pretender"]) -> tuple[Door, ...]:
+    """Whom sshd would let in where the drop-in hands them to PAM, and PAM asks nobody: refused, always."""
+    return Door("decoy", source, None), Door("decoy", source, ""), Door("root", source, ROOT_PASSWORD)
+
+
+BURGLARS = burglars("bob's laptop")
+PRETENDERS = burglars("a pretender")
+"""The same from the LAN with an address of the tailnet, for a machine whose tailscaled does not keep such away."""
+UNINVITED = Door("alice", "bob's laptop", PASSWORD)
+"""Over the tailnet her password is not asked for; the policy lets bob's laptop in as bob. Without us it opens."""
 ON_LAN = (
     Door("alice", "the LAN", PASSWORD),
     Door("alice", "the LAN", None),
@@ -49,9 +54,11 @@ def tried(site: Site, machine: Machine, *doors: Door) -> dict[str, Outcome]:
 
 def _outcome(site: Site, machine: Machine, door: Door) -> Outcome:
     client = site.clients[door.source]
-    address = machine.lan_address if door.source == "the LAN" else machine.known_ipv4
+    address = {"the LAN": machine.lan_address, "a pretender": PRETENDED}.get(door.source, machine.known_ipv4)
     # Once: PAM lets whoever is wrong wait for seconds.
-    done = client.ssh(door.account, address, "-o", "NumberOfPasswordPrompts=1", password=door.password)
+    source = PRETENDER if door.source == "a pretender" else None
+    options = ("-o", "NumberOfPasswordPrompts=1")
+    done = client.ssh(door.account, address, *options, source=source, password=door.password)
     if done.returncode == 0:
         return "in"
     return "refused" if any(words in done.stderr for words in _NO) else "unreachable"

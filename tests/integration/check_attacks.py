@@ -274,7 +274,7 @@ def control_checks(quick: Quick) -> Iterator[tuple[ControlPlane, Checks, str]]:
         text = base64.b64encode(f"privkey:{key}".encode()).decode()
         box.write(state.PATH, json.dumps({"_machinekey": text}), 0o600)
         tailnet.changed()
-        scene.host.cli("pin", "--repin")
+        scene.host.pin()
         checks = Checks(plane)
         scene.host.configure("")
         scene.restart_agent()
@@ -283,7 +283,7 @@ def control_checks(quick: Quick) -> Iterator[tuple[ControlPlane, Checks, str]]:
     finally:
         tailnet.prefs["ControlURL"] = url
         tailnet.changed()
-        scene.host.cli("pin", "--repin")
+        scene.host.pin()
         quick.reconfigure()
         scene.set_rules(*quick.rules())
         plane.__exit__(None, None, None)

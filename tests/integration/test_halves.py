@@ -17,7 +17,6 @@ from tests.support.waiting import wait_until
 
 LOCK = str(paths.LOCK)
 SSHD = str(paths.PAM_SSHD)
-SYSTEMCTL = "/usr/local/sbin/systemctl"
 _ASKED = "/run/systemctl-asked"
 
 
@@ -41,8 +40,8 @@ def host(installed: Host) -> Host:
 
 
 def reloads(host: Host, status: int) -> None:
-    """What systemctl ends with, in systemd's place."""
-    host.box.write(SYSTEMCTL, f'#!/bin/sh\necho "$*" >> {_ASKED}\nexit {status}\n', 0o755)
+    """What a reload of sshd ends with."""
+    host.install_systemctl(f'echo "$*" >> {_ASKED}\nexit {status}\n')
 
 
 def asked(host: Host) -> list[str]:
@@ -103,12 +102,7 @@ def _a_line_above(host: Host, path: str) -> None:
     host.box.write(path, b"# managed by hand\n" + host.box.path(path).read_bytes())
 
 
-def _cut(host: Host, path: str) -> None:
-    ours = host.box.path(path).read_bytes().removesuffix(host.stock_pam.encode())
-    host.box.write(path, ours[: ours.rstrip().rindex(b"\n") + 1])
-
-
-ALTERED = (_missing, _empty, _another_first_byte, _a_line_above, _cut)
+ALTERED = (_missing, _empty, _another_first_byte, _a_line_above)
 
 
 @pytest.mark.parametrize("alter", ALTERED, ids=lambda function: function.__name__.lstrip("_"))
@@ -124,8 +118,20 @@ def test_whatever_is_altered_the_drop_in_goes(host: Host, alter: Callable[[Host,
     assert host.check_halves().stderr == ""
 
 
+def test_a_part_is_not_enough(host: Host) -> None:
+    """The last line of what was written is missing."""
+    for file in host.arrangement():
+        if file.part in (Part.PAM, Part.DROP_IN):
+            assert file.content is not None
+            ours = file.content.removesuffix(host.stock_pam.encode())
+            host.box.write(file.path, b"".join(ours.splitlines(keepends=True)[:-1]))
+            assert file.path in host.check_halves().stderr
+            assert not host.box.exists(DROP_IN)
+            host.install_halves()
+
+
 def test_a_drop_in_that_was_taken_away_is_kept_for_the_administrator(host: Host) -> None:
-    """sshd does not read it, and whoever edited it finds it."""
+    """Where sshd does not read it, and whoever edited it finds it."""
     host.box.write(DROP_IN, f"# mine\n{host.drop_in()}")
     said = host.check_halves().stderr
     assert f"{DROP_IN} is altered" in said
@@ -143,13 +149,13 @@ def test_references_are_believed_only_where_root_alone_can_write_them(host: Host
         ["chown", "nobody", HALVES],
         ["chmod", "g+w", "/var/lib/pam-tailscale"],
         ["chown", "nobody", "/var/lib/pam-tailscale"],
-        ["sh", "-c", f"mv {service} /tmp/elsewhere && ln -s /tmp/elsewhere {service}"],
-        ["sh", "-c", f"mv {HALVES} /tmp/halves && ln -s /tmp/halves {HALVES}"],
+        ["sh", "-c", f"mv {service} /run/elsewhere && ln -s /run/elsewhere {service}"],
+        ["sh", "-c", f"mv {HALVES} /run/halves && ln -s /run/halves {HALVES}"],
     ):
         host.box.run(command)
         assert "not root alone may write it" in host.check_halves().stderr, command
         assert not host.box.exists(DROP_IN)
-        host.box.run(["rm", "-rf", HALVES, "/tmp/halves", "/tmp/elsewhere"])
+        host.box.run(["rm", "-rf", HALVES, "/run/halves", "/run/elsewhere"])
         host.box.run(["install", "-d", "-o", "0", "-g", "0", "-m", "0755", HALVES, "/var/lib/pam-tailscale"])
         host.install_halves()
     assert host.check_halves().stderr == ""
@@ -297,12 +303,13 @@ def alterations(host: Host) -> Sequence[Callable[[], object]]:
         lambda: host.box.write(host.pam_file, stock),
         lambda: host.box.write(host.pam_file, host.pam_half().replace("default=die", "default=ignore")),
         lambda: host.box.write(DROP_IN, "# mine\n"),
+        lambda: host.box.run(["rm", host.pam_file]),
         lambda: host.box.run(["rm", "-f", str(paths.PAM_SERVICE), str(paths.NOT_TAILNET)]),
     ]
 
 
 def test_where_sshd_cannot_be_told_its_other_half_comes_back(host: Host) -> None:
-    """An error in sshd_config keeps sshd from reading it, so it goes on by the drop-in: then both halves have to be there."""
+    """An error in sshd_config keeps it from reading that: it goes on by the drop-in, so both halves must be there."""
     reloads(host, 1)
     for alter in alterations(host):
         alter()
@@ -328,8 +335,21 @@ def test_what_else_stands_in_pams_file_stays_when_it_comes_back(host: Host) -> N
     assert dict(applied(removed(present(host)), present(host))) == {SSHD: other}
 
 
+def test_a_service_without_a_file_goes_on_as_it_would(host: Host) -> None:
+    """Before 9.8 our lines alone would let nobody in from elsewhere; what libpam takes then is `other`."""
+    reloads(host, 1)
+    host.box.run(["rm", SSHD])
+    host.box.run(["rm", "-f", str(paths.PAM_SERVICE)])
+    host.check_halves("--reload", check=False)
+    assert host.check_halves().stderr == ""
+    if host.has_service_names:
+        assert not host.box.exists(SSHD)
+    else:
+        assert File(SSHD, b"@include other\n", Part.PAM) in removed(present(host))
+
+
 def test_it_comes_back_also_where_another_check_was_first(host: Host) -> None:
-    """sshd was to reload at that moment, its check took the drop-in away, and then sshd did not reload."""
+    """The one before a reload took the drop-in away, and then sshd did not reload."""
     reloads(host, 1)
     host.box.run(["rm", host.pam_file])
     host.check_halves()

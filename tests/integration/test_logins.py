@@ -1,6 +1,7 @@
 """The main job: who is let in over the tailnet, by which method, in every way a login is used; and who is not."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from contrib.demo.tailnet import accept, nodes_rule
 from tests.integration.expect import lan_as_ever, let_in, nobody_from_the_tailnet, refused
 from tests.integration.paramiko import paramiko
 from tests.integration.ways import WAYS, Trip
-from tests.support.host import PEOPLE
+from tests.support.host import DROP_IN, PEOPLE
 from tests.support.scene import FAMILIES, Family, Scene, tailnet_address
 
 FORBIDDEN = "tailnet policy does not permit you to SSH as"
@@ -164,6 +165,50 @@ def test_a_key_of_ones_own_opens_nothing_over_the_tailnet(scene: Scene) -> None:
     key = scene.client.make_key("alice")
     let_in(scene.lan_login("alice", key=key))
     refused(scene.login("alice", scene.nodes.bob, key=key))
+
+
+_OWN_WAYS = """\
+KerberosAuthentication yes
+KerberosOrLocalPasswd no
+GSSAPIAuthentication yes
+HostbasedAuthentication yes
+PubkeyAuthentication no
+"""
+"""What an administrator may have set for everybody. There is no Kerberos realm here that would know anybody."""
+
+
+@contextmanager
+def _sshd_of_many_ways(scene: Scene, drop_in: str) -> Iterator[None]:
+    path = "/etc/ssh/sshd_config.d/60-ways.conf"
+    scene.host.box.write(path, _OWN_WAYS)
+    scene.host.box.write(DROP_IN, drop_in)
+    try:
+        scene.host.restart_sshd()
+        yield
+    finally:
+        scene.host.box.run(["rm", path])
+        scene.host.install_halves()
+        scene.host.restart_sshd()
+
+
+def test_other_ways_of_sshd_do_not_get_between_a_login_and_the_policy(scene: Scene) -> None:
+    """A realm for passwords, tickets, hosts' keys, no keys of people's own: over the tailnet it is as without."""
+    with _sshd_of_many_ways(scene, scene.host.drop_in()):
+        let_in(scene.login("alice"))
+        assert paramiko(scene, "alice", "publickey")["in"]
+        offered = scene.login("alice", scene.nodes.bob, "-v", password="anything").stderr.splitlines()
+        assert "debug1: Authentications that can continue: publickey,password,keyboard-interactive" in offered
+
+
+@pytest.mark.parametrize(
+    ("line", "method"), [("KerberosAuthentication no", "none"), ("PubkeyAuthentication yes", "publickey")]
+)
+def test_without_its_line_they_would(scene: Scene, line: str, method: str) -> None:
+    """The realm is asked and not the policy, or no key is taken at all."""
+    drop_in = scene.host.drop_in()
+    assert f"    {line}\n" in drop_in
+    with _sshd_of_many_ways(scene, drop_in.replace(line, "")):
+        assert not paramiko(scene, "alice", method)["in"]
 
 
 def test_the_account_phase_decides_again_for_every_method(scene: Scene) -> None:

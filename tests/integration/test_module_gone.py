@@ -7,7 +7,7 @@ import pytest
 
 from pam_tailscale.model import Reason
 from tests.integration.expect import lan_as_ever, let_in, nobody_from_the_tailnet, not_let_in, refused
-from tests.support.host import DROP_IN, HELPER, Host
+from tests.support.host import DROP_IN, HELPER, ROOT_PASSWORD, Host
 from tests.support.scene import Scene
 from tests.support.shims import compile_module
 
@@ -168,6 +168,32 @@ def test_the_drop_in_does_not_stay_in_force_without_its_pam_half(scene: Scene, a
         host.restart_sshd()
         for user, password in (("decoy", None), ("decoy", ""), ("alice", None)):
             refused(scene.login(user, scene.nodes.stranger, password=password))
+        lan_as_ever(scene)
+
+
+def _pam_half_replaced(host: Host) -> None:
+    """By a package's own file, as an upgrade does; from 9.8 on by anybody."""
+    host.box.write(host.pam_file, host.stock_pam)
+
+
+def _pam_file_gone(host: Host) -> None:
+    host.box.run(["rm", host.pam_file])
+
+
+@pytest.mark.parametrize(
+    "alter", [_pam_half_replaced, _pam_file_gone], ids=lambda function: function.__name__.lstrip("_")
+)
+def test_a_sshd_that_cannot_be_told_goes_on_asking_the_policy(scene: Scene, alter: Callable[[Host], None]) -> None:
+    """Its configuration has an error, so it does not read that anew: the door stays shut, and who may get in does."""
+    host = scene.host
+    host.install_systemctl("exit 1\n")
+    with _halves_restored(scene):
+        alter(host)
+        let_in(scene.login("decoy", scene.nodes.stranger))
+        assert host.check_halves("--reload", check=False).returncode == 1
+        for user, password in (("decoy", None), ("decoy", ""), ("root", ROOT_PASSWORD), ("alice", None)):
+            refused(scene.login(user, scene.nodes.stranger, password=password))
+        let_in(scene.login("alice"))
         lan_as_ever(scene)
 
 

@@ -305,7 +305,7 @@ def test_a_node_that_was_logged_in_elsewhere_lets_nobody_in(scene: Scene) -> Non
 def test_only_root_pins(scene: Scene) -> None:
     """Nobody else may say which tailnet the host belongs to, and the file is root's."""
     before = scene.host.box.read("/var/lib/pam-tailscale/pin.json")
-    done = scene.host.cli("pin", "--repin", user="alice", check=False)
+    done = scene.host.cli("enable", "--repin", "--yes", user="alice", check=False)
     assert done.returncode != 0
     assert scene.host.box.read("/var/lib/pam-tailscale/pin.json") == before
     assert scene.host.box.run(["stat", "-c", "%U %a", "/var/lib/pam-tailscale/pin.json"]).stdout == "root 644\n"

@@ -38,10 +38,12 @@ def scene(installed: Scene) -> Iterator[Scene]:
 
 
 def lan_works(scene: Scene) -> bool:
+    """Whether root gets in from elsewhere by password, as always."""
     return scene.lan_login("root", password="root-password").returncode == 0
 
 
 def decoy_is_kept_out(scene: Scene) -> bool:
+    """Whether the account with an empty password is refused over the tailnet."""
     return scene.login("decoy", password="").returncode != 0
 
 

@@ -38,7 +38,9 @@ def _walk() -> dict[str, Entry]:
     device = os.lstat("/").st_dev
     for directory, subdirectories, names in os.walk("/"):
         subdirectories[:] = [
-            name for name in subdirectories if os.lstat(os.path.join(directory, name)).st_dev == device  # noqa: PTH118
+            name
+            for name in subdirectories
+            if os.lstat(os.path.join(directory, name)).st_dev == device  # noqa: PTH118
         ]
         for name in (*subdirectories, *names):
             path = os.path.join(directory, name)  # noqa: PTH118

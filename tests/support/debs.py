@@ -1,10 +1,12 @@
-"""The Debian packages of this checkout, built with the tools of the release they are for, once for each state of its files."""
+"""The Debian packages of this checkout, built by the release they are for, once for each state of the checkout's files."""
 
 import functools
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.support.roots import CACHE, PROJECT, Suite
+from tests.support.sandbox import Sandbox
 
 _BUILDER = PROJECT / "tests/lab/build-debs"
 
@@ -13,8 +15,8 @@ _BUILDER = PROJECT / "tests/lab/build-debs"
 def directory(suite: Suite, version: str | None = None) -> Path:
     """Where the packages are, with their source and what dpkg-buildpackage wrote about them.
 
-    `version` replaces the checkout's own, for trying upgrades. Within one test process it stays the same build, also when
-    a file is edited meanwhile. Raises CalledProcessError when it cannot be built.
+    `version` replaces the checkout's own, for trying upgrades. Within one test process it stays the same build, also
+    when a file is edited meanwhile. Raises CalledProcessError when it cannot be built.
     """
     command = [str(_BUILDER), str(CACHE), suite, *(["--version", version] if version else [])]
     return Path(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip())
@@ -30,3 +32,19 @@ def build_again(suite: Suite, source: Path, into: Path) -> tuple[Path, ...]:
     command = [str(_BUILDER), str(CACHE), suite, "--again", str(source), str(into)]
     subprocess.run(command, check=True, capture_output=True)
     return tuple(sorted(into.glob("*.deb")))
+
+
+@functools.cache
+def checks_root() -> Path:
+    """A Debian root with what looks at packages: the newest release's lintian, piuparts and autopkgtest, for every release's."""
+    command = [str(PROJECT / "tests/lab/build-root"), str(CACHE), "trixie", "checks"]
+    return Path(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip())
+
+
+def install(box: Sandbox, packages: Sequence[Path]) -> None:
+    """Installs packages in a sandbox, without a network: their dependencies must be there."""
+    for package in packages:
+        box.write(f"/root/{package.name}", package.read_bytes())
+    names = [f"/root/{package.name}" for package in packages]
+    box.run(["apt-get", "install", "--yes", *names], env={"DEBIAN_FRONTEND": "noninteractive"})
+    box.run(["rm", *names])

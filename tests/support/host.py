@@ -129,6 +129,10 @@ class Host:
             assert file.content is not None
             self.box.write(file.path, file.content, file.mode)
 
+    def install_systemctl(self, script: str) -> None:
+        """Puts a shell script in the place of systemctl: there is no systemd here."""
+        self.box.write("/usr/local/sbin/systemctl", f"#!/bin/sh\n{script}", 0o755)
+
     def drop_in(self) -> str:
         """The text of the drop-in."""
         return self._text(DROP_IN)

@@ -1,24 +1,25 @@
-"""A Debian host of a tailnet as an administrator has it: booted, with tailscaled as a service, and people's accounts."""
+"""A Debian host of a tailnet as an administrator has it: booted, with tailscaled as a service, and accounts."""
 
-import re
 import subprocess
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from tests.support.booted import Booted, booted_root
 from tests.support.client import Client
-from tests.support.members import Login, accept, check, make_policy, ssh
+from tests.support.members import accept, check, make_policy
 from tests.support.roots import Suite, debian_root
 from tests.support.tailnet import TAILSCALED_SOCKET, Lan, Node, Tailnet, join_all
 from tests.support.waiting import wait_until
-from tests.support.waiting_login import WaitingLogin, plain_ssh
 
 TAILSCALE = "1.104.5"
 PASSWORD = "user-password"
 ROOT_PASSWORD = "root-password"
+
+PRETENDED, PRETENDER = "100.64.200.1", "100.64.200.2"
+"""Addresses of a machine and of its neighbour where the LAN is made to look like a tailnet."""
 
 DROP_IN = "/etc/ssh/sshd_config.d/10-pam-tailscale.conf"
 INSTALL = "apt-get install --yes /root/*.deb"
@@ -51,8 +52,8 @@ WantedBy=multi-user.target
 class Machine(Node):
     """A Debian host. `box` is what runs on it; while it is off, its disk.
 
-    Accounts: alice and bob with PASSWORD, root with ROOT_PASSWORD, decoy with an empty one. Its sshd is as Debian has it,
-    but from 9.8 on does not shut out sources that fail to log in: tests do so all the time.
+    Accounts: alice and bob with PASSWORD, root with ROOT_PASSWORD, decoy with an empty one. Its sshd is as Debian has
+    it, but from 9.8 on does not shut out sources that fail to log in: tests do so all the time.
     """
 
     def __init__(self, lan: Lan, hostname: str, suite: Suite) -> None:
@@ -167,6 +168,7 @@ class Site:
                 "alice's laptop": Client(self.alices.box),
                 "bob's laptop": Client(self.bobs.box),
                 "the LAN": Client(neighbour),
+                "a pretender": Client(neighbour),
             }
             self._stack = stack.pop_all()
         return self
@@ -199,3 +201,15 @@ class Site:
         for laptop in (self.alices, self.bobs):
             what = f"{laptop.hostname} reaches {machine.hostname}"
             wait_until(lambda one=laptop: answers(one), 30, what)  # type: ignore[misc]
+
+    @contextmanager
+    def pretended(self, machine: Machine) -> Iterator[None]:
+        """The neighbour comes to the machine over the LAN, from one address of the tailnet to another."""
+        ends = {self.clients["a pretender"].box: PRETENDER, machine.disk: PRETENDED}
+        for box, address in ends.items():
+            box.address("eth0", f"{address}/24")
+        try:
+            yield
+        finally:
+            for box, address in ends.items():
+                box.host_tool(["ip", "address", "delete", f"{address}/24", "dev", "eth0"])

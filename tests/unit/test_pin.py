@@ -11,6 +11,7 @@ from pam_tailscale import pin as pins
 from pam_tailscale.errors import ConfigError
 from pam_tailscale.model import Pin
 from tests.support.facts import PIN
+from tests.support.pins import write_pin
 
 GOOD: dict[str, Any] = {"format": 1, "control_url": "https://c", "node_id": "n1", "tailnet_id": ""}
 
@@ -29,57 +30,14 @@ def test_none_is_none(path: Path) -> None:
 @pytest.mark.parametrize("pin", [PIN, Pin("https://c", "1", "")])
 def test_what_is_written_is_read(path: Path, pin: Pin) -> None:
     """Also without a tailnet's id, as with headscale."""
-    pins.store(pin, path)
+    write_pin(pin, path)
     assert pins.load(path) == pin
-
-
-def test_written_over_another_and_into_a_new_folder(tmp_path: Path) -> None:
-    """0644 whatever the umask, and nothing is left beside it."""
-    path = tmp_path / "new" / "pin.json"
-    old = os.umask(0o077)
-    try:
-        pins.store(PIN, path)
-        pins.store(Pin("https://c", "2", ""), path)
-    finally:
-        os.umask(old)
-    assert pins.load(path) == Pin("https://c", "2", "")
-    assert path.stat().st_mode & 0o7777 == 0o644
-    assert list(path.parent.iterdir()) == [path]
-
-
-def test_a_writer_that_ended_half_way_is_no_obstacle(path: Path) -> None:
-    """What it left is not used, and not followed."""
-    elsewhere = path.with_name("elsewhere")
-    elsewhere.write_text("keep")
-    path.with_name("pin.json.new").symlink_to(elsewhere)
-    pins.store(PIN, path)
-    assert (pins.load(path), elsewhere.read_text()) == (PIN, "keep")
-
-
-def test_the_old_pin_stays_until_the_new_one_is_whole(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that is full at the wrong moment unpins nobody."""
-    pins.store(PIN, path)
-
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ConfigError, match="No space left"):
-        pins.store(Pin("https://c", "2", ""), path)
-    assert pins.load(path) == PIN
-
-
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
-    """The error says which file."""
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match=r"pin\.json: cannot be written"):
-        pins.store(PIN, tmp_path / "file" / "pin.json")
 
 
 @pytest.mark.parametrize("mode", [0o664, 0o646, 0o666])
 def test_a_file_that_others_may_write_is_refused(path: Path, mode: int) -> None:
     """They could pin the host to a control plane of their own."""
-    pins.store(PIN, path)
+    write_pin(PIN, path)
     path.chmod(mode)
     with pytest.raises(ConfigError, match="nobody else may write"):
         pins.load(path)
@@ -87,7 +45,7 @@ def test_a_file_that_others_may_write_is_refused(path: Path, mode: int) -> None:
 
 def test_a_file_of_somebody_else_is_refused(path: Path) -> None:
     """For the same reason."""
-    pins.store(PIN, path)
+    write_pin(PIN, path)
     os.chown(path, 65534, 65534)
     with pytest.raises(ConfigError, match="must be a file of root"):
         pins.load(path)
@@ -96,7 +54,7 @@ def test_a_file_of_somebody_else_is_refused(path: Path) -> None:
 def test_a_link_is_refused(path: Path) -> None:
     """Whoever may write where it leads is not known."""
     target = path.with_name("target.json")
-    pins.store(PIN, target)
+    write_pin(PIN, target)
     path.symlink_to(target)
     with pytest.raises(ConfigError, match="cannot be read"):
         pins.load(path)

@@ -67,14 +67,12 @@ def judge_empty(names: Sequence[str], walked: Sequence[Walked], *, switched_on: 
     return warning(name, "accounts with an empty password", means, mend, names)
 
 
-def judge_root(accounts: Iterable[Entry], walked: Sequence[Walked]) -> Check:
-    """Root from an address from which nobody may come in."""
+def judge_root(walked: Sequence[Walked], why_not: str) -> Check:
+    """Root from an address from which nobody may come in. `why_not`: why PAM was not asked; empty where it was."""
     name = "pam-refuses"
     about = [one for one in walked if one.user == ROOT]
-    if not any(account.name == ROOT for account in accounts):
-        return unknown(name, "there is no account root in /etc/passwd")
     if not about:
-        return unknown(name, "PAM was not asked, since its lines are not what they should be or it cannot be")
+        return unknown(name, why_not or "PAM was not asked", "pam-tailscale status")
     if about[0].succeeded:
         means = "whoever is in the tailnet gets in, whatever the policy says"
         return problem(name, "PAM lets in root from this host's own address", means, "pam-tailscale disable")

@@ -49,9 +49,9 @@ def warning(name: str, what: str, means: str, mend: str, items: Iterable[str] = 
     return Check(name, State.WARNING, what, means, mend, tuple(items))
 
 
-def unknown(name: str, what: str, mend: str = "", means: str = "whether this is in order was not seen") -> Check:
-    """It could not be looked at."""
-    return Check(name, State.UNKNOWN, what, means, mend)
+def unknown(name: str, what: str, mend: str) -> Check:
+    """It could not be looked at, so whether it is in order is not known."""
+    return Check(name, State.UNKNOWN, what, mend=mend)
 
 
 def worst(checks: Iterable[Check]) -> State:

@@ -23,7 +23,7 @@ _SECONDS = 5.0
 def forged(question: Question) -> Iterator[tuple[socket.socket, int]]:
     """The server's end of the connection that a question is about, and the client's port: any, where it asks for 0.
 
-    The calling process must have one thread. It is in the host's network again when this yields. Raises HostError.
+    The calling thread is in the host's network again when this yields. Raises HostError.
     """
     with ExitStack() as stack:
         home = _own_network(stack)
@@ -89,7 +89,7 @@ def _ip(*arguments: str, keep: int | None = None) -> None:
 
 
 def _own_network(stack: ExitStack) -> int:
-    """A descriptor of the network namespace that this process is in."""
-    descriptor = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    """A descriptor of the network namespace that this thread is in."""
+    descriptor = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     stack.callback(os.close, descriptor)
     return descriptor

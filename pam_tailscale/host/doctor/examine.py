@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 from pam_tailscale import paths, wire
@@ -74,8 +75,8 @@ class Report:
 def examine(wish: Wish | None = None) -> Report:
     """Look at everything. Raises nothing that is expected."""
     if os.geteuid() != 0:
-        means = "most of what there is to see only root may see"
-        return Report(None, (unknown("root", "this is not run as root", "sudo pam-tailscale doctor", means),))
+        seen = "this is not run as root, and most of what there is to look at only root may see"
+        return Report(None, (unknown("root", seen, "sudo pam-tailscale doctor"),))
     return Examiner().run(wish)
 
 
@@ -126,7 +127,7 @@ class Examiner:
             ("accounts", lambda: self._accounts(switched)),
             ("tailnet", self._tailnet),
         ]
-        checks = [check for name, section in sections for check in _guarded(name, section)]
+        checks = _once([check for name, section in sections for check in _guarded(name, section)])
         if wish is None:
             return Report(switched, tuple(checks))
         login = self._login(wish, switched)
@@ -202,37 +203,48 @@ class Examiner:
             other=look.service("other"),
             module_error=self.facts.pam.module_error,
         )
-        taken = halves.addresses(self.halves.text(halves.DROP_IN) or "")
-        return pamhalf.judge(pam, taken, self.facts.agent.mode)
+        return pamhalf.judge(pam, self.taken, self.facts.agent.mode)
+
+    @property
+    def taken(self) -> tuple[str, ...]:
+        """What the drop-in takes for the tailnet."""
+        return halves.addresses(self.halves.text(halves.DROP_IN) or "")
 
     def _walk(self, questions: Sequence[Question]) -> tuple[Walked, ...]:
         """PAM's answers. Raises HostError, also where a question could end elsewhere than with our module."""
-        if not pamhalf.whole(self.pam):
-            raise HostError("the lines of PAM are not what they should be, and the question could be taken for a login")
+        networks = [ip_network(text) for text in self.taken]
+        ends = [ip_address(text) for one in questions for text in (one.client, one.server)]
+        ours = all(any(end in network for network in networks) for end in ends)
+        if not ours or not pamhalf.whole(self.pam):
+            raise HostError(
+                "the lines of PAM are not what they should be: the question could be counted as a failed login"
+            )
         return walk(questions)
 
     def _accounts(self, switched: Switched) -> list[Check]:
         shadow = look.text_of(look.SHADOW) or ""
         empty = accounts.empty_passwords(self.entries, shadow)
-        walked = self._refused(("root", *empty)) if switched is Switched.ON else ()
+        walked, why_not = self._refused(("root", *empty)) if switched is Switched.ON else ((), "")
         checks = [accounts.judge_empty(empty, walked, switched_on=switched is Switched.ON)]
         if switched is Switched.ON:
-            checks.append(accounts.judge_root(self.entries, walked))
+            checks.append(accounts.judge_root(walked, why_not))
         group = self.facts.config.agent.admin_group
         return [*checks, *accounts.judge_uids(self.entries), services.judge_group(group, look.members(group))]
 
-    def _refused(self, users: Sequence[str]) -> tuple[Walked, ...]:
-        """What PAM says of these from the host's own address, from which nobody may come in."""
+    def _refused(self, users: Sequence[str]) -> tuple[tuple[Walked, ...], str]:
+        """What PAM says of these from the host's own address, from which nobody may come in; or why it was not asked.
+
+        That address is the node's, so that for PAM it is a login over the tailnet.
+        """
         own = next(iter(self.own), None)
         if own is None:
-            return ()
+            return (), "this host has no tailnet address from which PAM could be asked"
         port = self._nobodys_port
         questions = [Question(self.service, user, str(own), port, str(own), port) for user in users[:WALKS_MAX]]
         try:
-            return self._walk(questions)
+            return self._walk(questions), ""
         except HostError as err:
-            log.debug("PAM was not asked: %s", err)
-            return ()
+            return (), str(err)
 
     @property
     def _nobodys_port(self) -> int:
@@ -246,10 +258,19 @@ class Examiner:
         directory, socket, reader = (
             look.place(path) for path in (agent.socket.parent, agent.socket, agent.reader_socket)
         )
-        checks = services.judge_sockets(directory, socket, reader, user.uid if user else None)
+        uid = user.uid if user else None
+        checks = services.judge_sockets(directory, socket, reader, uid)
+        checks += self._kept(uid)
         units = ask.units() if booted() else ()
         ssh = next((unit for unit in units if unit.name == services.SSH), None)
         return [*checks, *services.judge_units(units, booted=booted()), services.judge_guard(ssh, booted=booted())]
+
+    def _kept(self, uid: int | None) -> list[Check]:
+        """What the agent remembers, and the secrets it is given."""
+        config = self.facts.config
+        secrets = filter(None, (config.oidc.client_secret_file, config.store.password_file))
+        state = look.place(config.check.store.parent)
+        return [services.judge_state(state, uid), services.judge_secrets([look.place(path) for path in secrets])]
 
     # The tailnet
 
@@ -314,6 +335,12 @@ class Examiner:
             interface=interface.name,
             index=interface.index,
         )
+
+
+def _once(checks: Sequence[Check]) -> list[Check]:
+    """Without what the table of preconditions says of a line that sshd itself was seen to follow."""
+    followed = any(check.name == "effective" and check.state is State.PROBLEM for check in checks)
+    return [check for check in checks if not (followed and check.name in rows.ABOUT_LINES)]
 
 
 def _guarded(name: str, section: Callable[[], list[Check]]) -> list[Check]:

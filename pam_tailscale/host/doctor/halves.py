@@ -1,7 +1,7 @@
 """Judges whether sshd's half and PAM's half are both there and as `enable` wrote them. Pure: contents in.
 
-What counts is compared as check-halves compares it: without comments and blank lines. Here it is said as well where
-check-halves did not act: where nothing watches, or what it compares with is gone.
+It is compared as check-halves compares it, byte for byte. Here it is said as well where check-halves did not act: where
+nothing watches.
 """
 
 import enum
@@ -13,15 +13,20 @@ from pam_tailscale import paths
 from pam_tailscale.host.doctor.check import Check, ok, problem, unknown, warning
 from pam_tailscale.host.doctor.places import Place
 from pam_tailscale.host.version import OpenSSH
+from pam_tailscale.model import Mode
 
 DROP_IN, DISABLED = str(paths.DROP_IN), str(paths.DROP_IN_DISABLED)
 SERVICE, SSHD, ACCESS = str(paths.PAM_SERVICE), str(paths.PAM_SSHD), str(paths.NOT_TAILNET)
 MARKER, CHANGE, REFERENCES = str(paths.ENABLED), str(paths.CHANGE), str(paths.HALVES_DIR)
 ANEW, ON, OFF = "pam-tailscale enable --replace-edits", "pam-tailscale enable", "pam-tailscale disable"
+OFF_AND_ON = f"{OFF} && {ON}"
+"""Where nothing says any more what `enable` has written, so that it would take it for somebody else's."""
 _FALLS_OPEN = "the drop-in hands logins without a password to PAM, where then nobody asks the tailnet's policy"
 _NOT_ASKED = "sshd does not ask the tailnet's policy: over the tailnet logins go by sshd's own settings"
-_COMMENT = re.compile(r"\s*#.*")
-_NAMES_US = re.compile(r"^[^#\n]*pam_tailscale\.so", re.MULTILINE)
+_SERVICE_NAME = re.compile(r"^\s*PAMServiceName", re.MULTILINE)
+_GOAL_OFF = re.compile(r'"goal":\s*"off"')
+_NAMES_US = re.compile(r"^[^#\n]*pam_tailscale\.so.*$", re.MULTILINE)
+_OBSERVES = f"mode={Mode.OBSERVE.value}"
 
 
 class Switched(enum.Enum):
@@ -76,15 +81,9 @@ def judge(halves: Halves) -> list[Check]:
     return [*checks, _left_over(halves)]
 
 
-def counts(text: str) -> list[str]:
-    """The lines of a file that count."""
-    lines = (_COMMENT.sub("", line).rstrip() for line in text.splitlines())
-    return [line for line in lines if line.strip()]
-
-
 def addresses(drop_in: str) -> tuple[str, ...]:
     """What the drop-in's Match block takes for the tailnet; the two lists must be one."""
-    found = [line.split() for line in counts(drop_in) if line.strip().lower().startswith("match")]
+    found = [words for line in drop_in.splitlines() if (words := line.split())[:1] == ["Match"]]
     lists = {
         words[at + 1]
         for words in found
@@ -112,7 +111,8 @@ def _change(halves: Halves) -> Check:
             name, "a change is under way", "what is seen here may be half of it", "run this again in a minute"
         )
     means = "some of the host's files may be as before and some as after; the next enable or disable sees to that first"
-    return problem(name, f"a change was interrupted: {CHANGE} is there", means, OFF)
+    switching_off = _GOAL_OFF.search(halves.text(CHANGE) or "") is not None
+    return problem(name, f"a change was interrupted: {CHANGE} is there", means, OFF if switching_off else ON)
 
 
 def _marker(halves: Halves) -> Check:
@@ -128,7 +128,7 @@ def _reference(name: str) -> str:
 
 
 def _is_of_98(drop_in: str) -> bool:
-    return any(line.strip().lower().startswith("pamservicename") for line in counts(drop_in))
+    return _SERVICE_NAME.search(drop_in) is not None
 
 
 def _drop_in(halves: Halves) -> Check:
@@ -141,10 +141,10 @@ def _drop_in(halves: Halves) -> Check:
         return problem(
             name, f"{DROP_IN} is for OpenSSH {other}, this is {halves.openssh}", means, "pam-tailscale enable --refresh"
         )
-    written = halves.text(_reference("drop-in"))
+    written = halves.contents.get(_reference("drop-in"))
     if written is None:
-        return unknown(name, "what enable has written is not there to compare with", ANEW)
-    if counts(text) != counts(written):
+        return unknown(name, "what enable has written is not there to compare with", OFF_AND_ON)
+    if halves.contents[DROP_IN] != written:
         return problem(
             name, f"{DROP_IN} is not as enable wrote it", "what sshd does with the tailnet is not what was proved", ANEW
         )
@@ -161,19 +161,15 @@ def _pam_half(halves: Halves) -> Check:
         else [(SSHD, "pam.d-sshd.lines"), (ACCESS, "not-tailnet.access")]
     )
     for path, reference in pairs:
-        found, written = halves.text(path), halves.text(_reference(reference))
+        found, written = halves.contents.get(path), halves.contents.get(_reference(reference))
         if found is None:
             return problem(name, f"{path} is missing, or could not be read", _FALLS_OPEN, ANEW)
         if written is None:
-            return unknown(name, f"what enable wrote to {path} is not there to compare with", ANEW)
-        if not _is_whole(path, counts(found), counts(written)):
+            return unknown(name, f"what enable wrote to {path} is not there to compare with", OFF_AND_ON)
+        if not written or not (found.startswith(written) if path == SSHD else found == written):
             where = "the lines at its top are" if path == SSHD else "it is"
             return problem(name, f"{path}: {where} not as enable wrote", _FALLS_OPEN, ANEW)
     return ok(name, f"{' and '.join(path for path, _ in pairs)} as enable wrote")
-
-
-def _is_whole(path: str, found: list[str], written: list[str]) -> bool:
-    return bool(written) and (found[: len(written)] if path == SSHD else found) == written
 
 
 def _references(halves: Halves) -> Check:
@@ -184,7 +180,7 @@ def _references(halves: Halves) -> Check:
     missing = [path for one in names if not halves.exists(path := _reference(one))]
     if missing:
         means = "check-halves cannot tell whether the halves were altered, and takes the drop-in out of force"
-        return problem(name, f"missing: {', '.join(missing)}", means, ANEW)
+        return problem(name, f"missing: {', '.join(missing)}", means, OFF_AND_ON)
     above = [str(paths.HALVES_DIR.parent), REFERENCES]
     open_ones = [
         one for path in [*above, *map(_reference, names)] if (one := halves.places.get(path)) and one.others_write
@@ -219,7 +215,10 @@ def _left_over(halves: Halves) -> Check:
     """Something of the PAM half without the drop-in."""
     name = "left-over-half"
     found = [path for path in (SERVICE, ACCESS) if halves.exists(path)]
-    if _NAMES_US.search(halves.text(SSHD) or ""):
+    ours = _NAMES_US.findall(halves.text(SSHD) or "")
+    if ours and not found and all(_OBSERVES in line.split() for line in ours):
+        return ok(name, f"{SSHD} observes: logins over the tailnet are decided and logged, and let in as ever")
+    if ours:
         found.append(SSHD)
     if not found or halves.switched is Switched.OUT_OF_FORCE:
         return ok(

@@ -34,18 +34,18 @@ _DEFAULT_SHELL = "/bin/sh"
 _TOKEN = re.compile(r"%([%hUu])")
 
 
-def place(path: Path | str) -> Place:
-    """What lies at a path, as it is: a link is a link."""
+def place(path: Path | str, root: Path = Path("/")) -> Place:
+    """What lies at a path below a root, as it is: a link is a link."""
     try:
-        found = os.lstat(path)
+        found = os.lstat(root / str(path).lstrip("/"))
     except OSError:
         return Place(str(path))
     return Place(str(path), found.st_mode, found.st_uid)
 
 
-def halves(openssh: OpenSSH | None) -> Halves:
-    """Everything that lies where `enable` writes."""
-    files, contents, unreadable = Files(), {}, {}
+def halves(openssh: OpenSSH | None, root: Path = Path("/")) -> Halves:
+    """Everything that lies where `enable` writes, below a root."""
+    files, contents, unreadable = Files(root), {}, {}
     for path in (*PATHS, str(paths.ENABLED), str(paths.CHANGE)):
         try:
             content = files.read(path)
@@ -55,31 +55,28 @@ def halves(openssh: OpenSSH | None) -> Halves:
         if content is not None:
             contents[path] = content
     others = (paths.ENABLED, paths.CHANGE, paths.HALVES_DIR, paths.HALVES_DIR.parent)
-    places = {path: place(path) for path in (*PATHS, *map(str, others))}
+    places = {path: place(path, root) for path in (*PATHS, *map(str, others))}
     return Halves(openssh, contents, places, unreadable, locked())
 
 
-def locked() -> bool:
+def locked(lock: Path = paths.LOCK) -> bool:
     """Whether a run of enable or disable holds the lock: by the kernel's list, so that nobody waits for this look."""
     try:
-        inode = os.stat(paths.LOCK).st_ino  # noqa: PTH116 (as the lines below name it)
+        inode = lock.stat().st_ino
         lines = Path("/proc/locks").read_text().splitlines()
     except OSError:
         return False
     return any(f":{inode} " in line and "FLOCK" in line and "->" not in line for line in lines)
 
 
-def service(name: str) -> pamstack.Stack:
+def service(name: str, directories: Sequence[Path] = _SERVICES) -> pamstack.Stack:
     """A PAM service with everything that it includes."""
-    return pamstack.read(name, _service_text)
 
+    def read(named: str) -> str | None:
+        texts = (text_of(directory / named.rsplit("/", 1)[-1]) for directory in directories)
+        return next((text for text in texts if text is not None), None)
 
-def _service_text(name: str) -> str | None:
-    for directory in _SERVICES:
-        text = text_of(directory / name.rsplit("/", 1)[-1])
-        if text is not None:
-            return text
-    return None
+    return pamstack.read(name, read)
 
 
 def text_of(path: Path) -> str | None:

@@ -4,7 +4,7 @@ Whoever may use such a node is, for a host, that node (design section 11): a sub
 keep the source address, an app connector, a node of somebody else's tailnet.
 """
 
-import ipaddress
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,8 @@ _EVERYWHERE = frozenset({"0.0.0.0/0", "::/0"})
 _APP_CONNECTORS = "tailscale.com/app-connectors"
 """The node attribute that says which tags are connectors (tailscale, appc)."""
 _ANY = "*"
-TAGGED = "tagged-devices"
+_MULLVAD = "tag:mullvad-exit-node"
+"""Exit nodes for sale, hundreds of them; nothing can come from them that nobody asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +61,13 @@ def read(raw: Mapping[str, Any]) -> Tailnet:
         connectors = _connectors((raw.get("Self") or {}).get("CapMap") or {})
     except (KeyError, TypeError, ValueError, AttributeError) as err:
         raise TailscaledError(f"tailscaled's status names peers in a way that is not understood ({err!r})") from err
-    return Tailnet(tuple(sorted(nodes, key=lambda node: node.name)), connectors)
+    ordinary = (node for node in nodes if _MULLVAD not in node.tags)
+    return Tailnet(tuple(sorted(ordinary, key=lambda node: node.name)), connectors)
 
 
 def _node(peer: Mapping[str, Any], users: Mapping[str, str], suffix: str) -> Node:
     own = tuple(parse_address(text) for text in peer.get("TailscaleIPs") or ())
-    prefixes = [
-        str(ipaddress.ip_network(text))
-        for text in (*(peer.get("AllowedIPs") or ()), *(peer.get("PrimaryRoutes") or ()))
-    ]
+    prefixes = [str(text) for name in ("AllowedIPs", "PrimaryRoutes") for text in peer.get(name) or ()]
     hosts = {f"{address}/{address.max_prefixlen}" for address in own}
     name = str(peer["DNSName"]).removesuffix(".")
     foreign = bool(suffix) and not name.endswith(f".{suffix}")
@@ -137,10 +136,10 @@ def not_seen(why: str) -> list[Check]:
     return [unknown(name, why, "tailscale status") for name in ("relaying-nodes", "shared-in-nodes")]
 
 
-def by_identity(nodes: Iterable[Node]) -> Mapping[str, tuple[Node, ...]]:
+def by_identity(nodes: Iterable[Node]) -> Mapping[str, Sequence[Node]]:
     """The nodes of each person, and of each set of tags, without those whose key has expired."""
-    found: dict[str, tuple[Node, ...]] = {}
+    found: defaultdict[str, list[Node]] = defaultdict(list)
     for node in nodes:
         if node.addresses and node.identity and not node.expired:
-            found[node.identity] = (*found.get(node.identity, ()), node)
+            found[node.identity].append(node)
     return found

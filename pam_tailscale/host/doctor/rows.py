@@ -8,6 +8,7 @@ from pam_tailscale.host.preconditions import Action, Finding
 SEEN_ELSEWHERE = frozenset(
     {
         "own_file_altered",
+        "own_file_by_others",
         "guarded_off",
         "module_broken",
         "not_running",
@@ -20,6 +21,8 @@ SEEN_ELSEWHERE = frozenset(
     }
 )
 """Rows that other checks say more exactly about a host that is on, or that are about whoever runs this."""
+ABOUT_LINES = frozenset({"earlier-setting", "command-line"})
+"""Checks about lines of sshd_config that win over ours."""
 _NO_DANGER = frozenset({"no_other_way", "selinux", "apparmor"})
 """Questions that nobody has answered and that nobody gets in or stays out by."""
 _CANNOT_TELL = frozenset({"unknown"})

@@ -71,28 +71,57 @@ def _reader_socket(place: Place, agent_uid: int | None) -> Check:
     return ok(name, f"{place.path} is the agent's alone")
 
 
+def judge_state(directory: Place, agent_uid: int | None) -> Check:
+    """The directory in which the agent remembers checks."""
+    name = "state-directory"
+    if not directory.exists:
+        return ok(name, f"{directory.path} is made when the agent starts")
+    if stat.S_IMODE(directory.mode) & 0o077 or (agent_uid is not None and directory.uid != agent_uid):
+        seen = f"{directory.path} has {directory.permissions}"
+        means = "others than the agent can read who passed which check, or put old evidence back; it does not start so"
+        mend = f"chown pam-tailscale {directory.path} && chmod 0700 {directory.path}"
+        return problem(name, seen, means, mend)
+    return ok(name, f"{directory.path} is the agent's alone")
+
+
+def judge_secrets(files: Sequence[Place]) -> Check:
+    """Files that hold secrets of the agent's, as its configuration names them."""
+    name = "secret-files"
+    for file in files:
+        if not file.exists:
+            return problem(
+                name, f"{file.path} is missing", "no check can be passed", f"put the secret into {file.path}"
+            )
+        if file.mode & stat.S_IRWXO:
+            means = "others than the agent can read the secret, and be this host for whoever it is shared with"
+            mend = f"chown pam-tailscale {file.path} && chmod 0400 {file.path}"
+            return problem(name, f"{file.path} has {file.permissions}", means, mend)
+    return ok(name, "nobody but the agent reads its secrets" if files else "the agent is given no secret")
+
+
 def judge_units(units: Sequence[Unit], *, booted: bool) -> list[Check]:
     """The units that a host needs which is switched on. `booted`: systemd is its process 1."""
+    name = "units"
     if not booted:
         seen = "systemd is not this host's process 1: who starts the agent, and watches the halves, cannot be seen"
-        return [unknown("units", seen, "see that whatever starts services here starts pam-tailscale-agent")]
+        return [unknown(name, seen, "see that whatever starts services here starts pam-tailscale-agent")]
     found = {unit.name: unit for unit in units}
-    wanted = [found.get(name, Unit(name, {})) for name in _WHAT_FOR]
-    wrong = [_unit(unit) for unit in wanted]
-    return [*filter(None, wrong)] or [ok("units", "the package's units are enabled and run")]
+    wanted = [found.get(unit, Unit(unit, {})) for unit in _WHAT_FOR]
+    wrong = [_unit(unit, name) for unit in wanted]
+    return [*filter(None, wrong)] or [ok(name, "the package's units are enabled and run")]
 
 
-def _unit(unit: Unit) -> Check | None:
+def _unit(unit: Unit, check: str) -> Check | None:
     name, means, start = unit.name, _WHAT_FOR[unit.name], f"systemctl enable --now {unit.name}"
     if unit.says("LoadState") != "loaded":
         state = unit.says("LoadState") or "unknown"
         mend = f"systemctl unmask {name} && {start}" if state == "masked" else f"systemctl daemon-reload && {start}"
-        return problem(f"unit:{name}", f"{name} is {state}", means, mend)
+        return problem(check, f"{name} is {state}", means, mend)
     if unit.says("ActiveState") != "active":
-        return problem(f"unit:{name}", f"{name} is {unit.says('ActiveState')}", means, start)
+        return problem(check, f"{name} is {unit.says('ActiveState')}", means, start)
     if unit.says("UnitFileState") not in ("enabled", "enabled-runtime", "static"):
         seen = f"{name} runs, and is not started at the next boot"
-        return problem(f"unit:{name}", seen, f"from then on {means}", f"systemctl enable {name}")
+        return problem(check, seen, f"from then on {means}", f"systemctl enable {name}")
     return None
 
 

@@ -17,7 +17,6 @@ import pam_tailscale
 from contrib.demo import faults
 from contrib.demo.localapi import LocalAPI as Server
 from contrib.demo.tailnet import Tailnet, nodes_rule
-from pam_tailscale import pin as pins
 from pam_tailscale import wire
 from pam_tailscale.agent.app import limits_of, load_config
 from pam_tailscale.client import ask, ask_document
@@ -25,6 +24,7 @@ from pam_tailscale.config import Config
 from pam_tailscale.errors import AgentUnavailableError, ConfigError
 from pam_tailscale.model import Mode, Pin
 from tests.support.localapi import ALICE_V4, SERVER_V4, serving, small_tailnet
+from tests.support.pins import write_pin
 from tests.support.waiting import wait_until
 
 ROOT = Path(pam_tailscale.__file__).parents[1]
@@ -159,7 +159,7 @@ def server(agent: Running) -> Iterator[Server]:
     """The tailscaled, to which the host is pinned."""
     with serving(agent.tailscaled, tailnet()) as server:
         own = server.tailnet.own
-        pins.store(Pin(server.tailnet.prefs["ControlURL"], own.stable_id, server.tailnet.stable_id), agent.pin)
+        write_pin(Pin(server.tailnet.prefs["ControlURL"], own.stable_id, server.tailnet.stable_id), agent.pin)
         yield server
 
 
@@ -184,7 +184,7 @@ def test_it_says_no_until_tailscaled_comes(agent: Running) -> None:
     assert not agent.status()["ready"]
     with serving(agent.tailscaled, tailnet()) as server:
         own = server.tailnet.own
-        pins.store(Pin(server.tailnet.prefs["ControlURL"], own.stable_id, server.tailnet.stable_id), agent.pin)
+        write_pin(Pin(server.tailnet.prefs["ControlURL"], own.stable_id, server.tailnet.stable_id), agent.pin)
         agent.until("allow")
     agent.until("deny")
     assert agent.stop() == 0

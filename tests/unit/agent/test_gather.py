@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import pytest
 
-from pam_tailscale import pin as pins
 from pam_tailscale.agent.gather import Gatherer
 from pam_tailscale.agent.store import STARTING, KnowledgeStore
 from pam_tailscale.errors import TailscaledError, TailscaledNotRootError
@@ -18,6 +17,7 @@ from pam_tailscale.policy.facts import Knowledge, Problem, RouteBack
 from pam_tailscale.tailnet.localapi import LocalAPI
 from pam_tailscale.tailnet.records import DEFAULT_CONTROL_URL, Prefs, Route, Status
 from tests.support.facts import CLIENT, CONTROL_URL, INTERFACE, PEER, PIN, SERVER, knowledge, request
+from tests.support.pins import write_pin
 from tests.unit.agent.test_refresh import PREFS, STATUS
 
 ROUTE = Route("unicast", INTERFACE)
@@ -85,7 +85,7 @@ def store() -> KnowledgeStore:
 @pytest.fixture
 def gatherer(store: KnowledgeStore, tailscaled: Tailscaled, tmp_path: Path) -> Gatherer:
     """With a pin."""
-    pins.store(PIN, tmp_path / "pin.json")
+    write_pin(PIN, tmp_path / "pin.json")
     return Gatherer(
         store, lambda: cast("LocalAPI", tailscaled), tailscaled.route_to, tailscaled.interface_of, tmp_path / "pin.json"
     )
@@ -292,5 +292,5 @@ def test_the_pin_is_read_anew(gatherer: Gatherer, tmp_path: Path) -> None:
     assert isinstance(missing, Problem)
     assert isinstance(damaged, Problem)
     assert (missing.reason, damaged.reason) == (Reason.NOT_PINNED, Reason.PIN_DAMAGED)
-    pins.store(PIN, path)
+    write_pin(PIN, path)
     assert gatherer.pin() == PIN

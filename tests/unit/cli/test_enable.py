@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from pam_tailscale.cli import disable as disable_module
-from pam_tailscale.cli import enable as enable_module
 from pam_tailscale.errors import ConfigError, HostError
+from pam_tailscale.host import wiring
 from pam_tailscale.host.answers import Answers, Methods
 from pam_tailscale.host.preconditions import Action, Finding
 from pam_tailscale.host.report import Report
@@ -40,10 +39,12 @@ class Switched:
 
 @pytest.fixture
 def coming_to(monkeypatch: pytest.MonkeyPatch) -> Callable[[Report | Exception], Switched]:
+    """Has both commands come to this."""
+
     def prepare(answer: Report | Exception) -> Switched:
         switched = Switched(answer)
-        monkeypatch.setattr(enable_module.wiring, "enabler", switched)
-        monkeypatch.setattr(disable_module.wiring, "disabler", switched)
+        monkeypatch.setattr(wiring, "enabler", switched)
+        monkeypatch.setattr(wiring, "disabler", switched)
         return switched
 
     return prepare

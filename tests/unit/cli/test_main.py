@@ -19,7 +19,7 @@ def test_help_and_version(run: Run) -> None:
     """Every command says what it does and what it exits with."""
     top = run("--help")
     assert top.status == 0
-    for command in (*COMMANDS, "pin"):
+    for command in (*COMMANDS, "enable", "disable"):
         assert f"  {command} " in top.out
         described = run(command, "-h")
         assert described.status == 0
@@ -48,7 +48,9 @@ def test_help_and_version(run: Run) -> None:
         ["explain", "alice", "--from", "laptop"],
         ["explain", "alice", "--from", "100.64.0.7", "--as-of", "soon"],
         ["explain", "alice", "--from", "100.64.0.7", "--as-of", ""],
-        ["pin", "extra"],
+        ["enable", "extra"],
+        ["enable", "--methods", "none"],
+        ["disable", "--refresh"],
     ],
     ids=" ".join,
 )

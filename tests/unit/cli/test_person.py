@@ -39,9 +39,7 @@ def typing(monkeypatch: pytest.MonkeyPatch) -> Typing:
         (METHODS, "\n", ""),
     ],
 )
-def test_answers(
-    typing: Typing, capsys: pytest.CaptureFixture[str], finding: Finding, typed: str, answer: str
-) -> None:
+def test_answers(typing: Typing, capsys: pytest.CaptureFixture[str], finding: Finding, typed: str, answer: str) -> None:
     """Enter alone is no; what was seen and what it means is said first."""
     typing(typed)
     assert Person(yes=True, quiet=False).answers(finding) == answer

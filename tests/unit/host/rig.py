@@ -1,10 +1,11 @@
-"""A host's files in a directory of a test, and an sshd that only notes what it is told and goes by what it read last."""
+"""A host's files in a directory of a test, and an sshd that notes what it is told and goes by what it read last."""
 
 from pathlib import Path
 
 from pam_tailscale import paths
 from pam_tailscale.errors import HostError
-from pam_tailscale.host.answers import Methods
+from pam_tailscale.host import marker
+from pam_tailscale.host.answers import Answers, Methods
 from pam_tailscale.host.arrangement import PATHS, Wanted, arrange
 from pam_tailscale.host.files import Files
 from pam_tailscale.host.listeners import Listener
@@ -54,7 +55,7 @@ class RecordingSshd(Sshd):
         self.log.append("reload with the drop-in" if self.drop_in is not None else "reload without")
         return True
 
-    def refuses_none(self, asked: Asked) -> None:
+    def refuses_none(self, asked: Asked) -> None:  # noqa: ARG002 (as Sshd has it)
         self.log.append("asked")
         if self.open_door:
             raise HostError("sshd lets root in")
@@ -89,4 +90,4 @@ class Rig:
 
     def turn_on(self, openssh: OpenSSH) -> None:
         self.switch.on(arrange(wanted(openssh), self.files.present(PATHS)))
-        self.write({MARK: b"{}\n"})
+        self.write({MARK: marker.encode(Answers(), "0.0.9")})

@@ -13,11 +13,13 @@ from pam_tailscale.host.files import Files
 
 @pytest.fixture
 def files(tmp_path: Path) -> Files:
+    """The files of a host that has an /etc."""
     (tmp_path / "etc").mkdir()
     return Files(tmp_path)
 
 
 def a_file(content: bytes | None, path: str = "/etc/a", mode: int = 0o644) -> File:
+    """A file as it shall be."""
     return File(path, content, Part.PAM, mode)
 
 

@@ -14,6 +14,7 @@ HEADING = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when re
 
 
 def line(local: str, state: str, inode: int) -> str:
+    """A socket, as /proc/net/tcp has it."""
     return (
         f"   0: {local} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000     0        0 {inode} 1 0 100\n"
     )
@@ -47,6 +48,7 @@ class Proc:
 
 @pytest.fixture
 def proc(tmp_path: Path) -> Proc:
+    """A kernel with four sockets that listen and three connections."""
     made = Proc(tmp_path)
     made.tables(
         line("00000000:0016", "0A", 10) + line("0100007F:0016", "01", 11) + line("01004064:08AE", "0A", 12),

@@ -19,6 +19,7 @@ REFUSED = "nobody@100.64.0.1: Permission denied (publickey,password)."
 
 
 def listener(*ends: tuple[str, int, int], pid: int = 700) -> Listener:
+    """An sshd that listens there: address, port, inode."""
     endpoints = tuple(Endpoint(ipaddress.ip_address(address), port, inode) for address, port, inode in ends)
     return Listener(pid, "/usr/sbin/sshd", "sshd: /usr/sbin/sshd -D [listener]", endpoints)
 
@@ -55,6 +56,7 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """A machine on which sshd runs."""
     return Machine(tmp_path, monkeypatch)
 
 
@@ -118,12 +120,12 @@ def test_where_the_listener_is_asked(machine: Machine) -> None:
     machine.program("ssh", f"echo '{REFUSED}' >&2; exit 255")
     Sshd().refuses_none(Asked((OWN, OWN6), ("root", "guest")))
     asked = [call.split("-p ")[1] for call in machine.asked("ssh")]
-    assert asked == [
-        "22 -l root -- 100.64.0.1 true",
+    assert sorted(asked) == [
         "22 -l guest -- 100.64.0.1 true",
-        "22 -l root -- fd7a:115c:a1e0::1 true",
         "22 -l guest -- fd7a:115c:a1e0::1 true",
         "22 -l pam-tailscale-nobody -- 127.0.0.1 true",
+        "22 -l root -- 100.64.0.1 true",
+        "22 -l root -- fd7a:115c:a1e0::1 true",
     ]
     assert all("PreferredAuthentications=none" in call for call in machine.asked("ssh"))
 
@@ -133,11 +135,11 @@ def test_it_is_not_asked_where_it_does_not_listen(machine: Machine) -> None:
     machine.running = [listener(("192.0.2.1", 22, 1), ("100.64.0.1", 2222, 2), ("::1", 2200, 3))]
     machine.program("ssh", f"echo '{REFUSED}' >&2; exit 255")
     Sshd().refuses_none(Asked((OWN,), ("root",)))
-    assert [call.split("-p ")[1] for call in machine.asked("ssh")] == [
-        "2222 -l root -- 100.64.0.1 true",
+    assert sorted(call.split("-p ")[1] for call in machine.asked("ssh")) == [
         "22 -l pam-tailscale-nobody -- 192.0.2.1 true",
         "2200 -l pam-tailscale-nobody -- ::1 true",
         "2222 -l pam-tailscale-nobody -- 100.64.0.1 true",
+        "2222 -l root -- 100.64.0.1 true",
     ]
 
 

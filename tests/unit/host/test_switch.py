@@ -25,6 +25,7 @@ class KilledError(BaseException):
 
 @pytest.fixture
 def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
+    """A host without systemd that is off."""
     monkeypatch.setattr(units, "_BOOTED", tmp_path / "none")
     monkeypatch.setattr(switch, "end_waiting", lambda: 0)
     return Rig(tmp_path)

@@ -39,6 +39,7 @@ class Systemd:
 
 @pytest.fixture
 def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Systemd:
+    """A systemd that runs."""
     return Systemd(tmp_path, monkeypatch)
 
 

@@ -49,6 +49,8 @@ answers = []
 for function, *addresses in json.load(sys.stdin):
     try:
         answer = getattr(routes, function)(*map(ipaddress.ip_address, addresses))
+        if function == "own_addresses":
+            answer = sorted([str(address), index] for address, index in answer)
         answers.append([answer.kind, answer.interface] if function == "route_to" else answer)
     except TailscaledError as err:
         answers.append(str(err))
@@ -129,6 +131,17 @@ def test_the_interface_of_an_address() -> None:
     """Index of the one that has it as its own address; on a point-to-point one the other end is not ours."""
     addresses = [V4, V6, "192.0.2.77", "2001:db8::1", "127.0.0.1", "192.0.2.99", "192.0.2.250", "100.64.0.9", "::2"]
     assert ask(*(("interface_of", address) for address in addresses)) == [100, 100, 200, 200, 1, 200, None, None, None]
+
+
+def test_the_hosts_own_addresses() -> None:
+    """All of both families with their interfaces; the other end of a point-to-point link is not ours."""
+    (found,) = ask(("own_addresses",))
+    assert [V4, 100] in found
+    assert [V6, 100] in found
+    assert ["192.0.2.99", 200] in found
+    assert ["2001:db8::1", 200] in found
+    assert ["127.0.0.1", 1] in found
+    assert "192.0.2.250" not in [address for address, _ in found]
 
 
 def test_an_address_on_two_interfaces_is_an_error() -> None:

@@ -1,0 +1,126 @@
+"""Each half of sshd's configuration is removed or altered by somebody who does not know of the other.
+
+Nobody gets in by that over the tailnet, and the LAN never notices. What is done here is done by rm, an editor, dpkg.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.distro.doors import BURGLARS, INVITED, LAN_AS_ALWAYS, ON_LAN, all_are, tried
+from tests.support.machine import DROP_IN, ENABLE, Machine, Site
+from tests.support.roots import Suite
+from tests.support.waiting import wait_until
+
+_SECONDS = 3
+"""Within which the drop-in is out of force: the watch, the reload, and a second look after a second."""
+_ACCESS = "/etc/security/not-tailnet.access"
+_SERVICE = "/etc/pam.d/sshd-tailscale"
+_STOCK = "/etc/pam.d/sshd"
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """What somebody does, and on which releases there is something to do it to."""
+
+    name: str
+    command: str
+    suites: tuple[Suite, ...] = ("bookworm", "trixie")
+
+
+# sed -i writes another file and renames it, as editors and dpkg do; `>` writes into the file itself.
+DEEDS = (
+    Deed("service-removed", f"rm {_SERVICE}", ("trixie",)),
+    Deed("service-without-account", f"sed -i '/^account/d' {_SERVICE}", ("trixie",)),
+    Deed("service-opened", f"sed -i '1i auth sufficient pam_permit.so' {_SERVICE}", ("trixie",)),
+    Deed("service-emptied", f": > {_SERVICE}", ("trixie",)),
+    Deed("lines-removed", f"sed -i '/pam_tailscale.so/d; /not-tailnet.access/d' {_STOCK}", ("bookworm",)),
+    Deed("line-above", f"sed -i '1i auth sufficient pam_permit.so' {_STOCK}", ("bookworm",)),
+    Deed(
+        "lines-overwritten",
+        f"sed '/pam_tailscale.so/d' {_STOCK} > /root/sshd; cat /root/sshd > {_STOCK}",
+        ("bookworm",),
+    ),
+    Deed("stock-removed", f"mv {_STOCK} /root/sshd", ("bookworm",)),
+    Deed("access-removed", f"rm {_ACCESS}", ("bookworm",)),
+    Deed("access-opened", f"sed -i '1i +:ALL:ALL' {_ACCESS}", ("bookworm",)),
+    Deed("drop-in-without-usepam", f"sed -i 's/^UsePAM yes/UsePAM no/' {DROP_IN}"),
+    Deed("drop-in-for-everybody", f"sed -i 's/^Match .*/Match all/' {DROP_IN}"),
+    Deed("references-removed", "rm -r /var/lib/pam-tailscale/halves"),
+)
+PARAMETERS = [
+    pytest.param(suite, deed, id=f"{suite}-{deed.name}", marks=pytest.mark.xdist_group(group))
+    for suite, group in (("bookworm", "debian-12"), ("trixie", "debian-13"))
+    for deed in DEEDS
+    if suite in deed.suites
+]
+
+
+@pytest.fixture
+def whole(site: Site, machine: Machine) -> Iterator[Machine]:
+    """The machine, switched on; whatever is done to it is mended afterwards, as an administrator would."""
+    site.wait_for(machine)
+    assert tried(site, machine, *INVITED) == all_are("in", INVITED)
+    stock = machine.box.read(_STOCK)
+    yield machine
+    if not machine.box.exists(_STOCK):
+        machine.box.write(_STOCK, stock)
+    machine.run(f"{ENABLE} --replace-edits")
+
+
+def until_out_of_force(machine: Machine) -> None:
+    """Waits until the drop-in is gone, and what took it away has done the rest."""
+    wait_until(lambda: not machine.box.exists(DROP_IN), _SECONDS, "the drop-in is away")
+    units = "pam-tailscale-halves.service pam-tailscale-halves-again.service"
+    idle = f"! systemctl is-active {units} | grep -q activating"
+    wait_until(lambda: machine.run(idle, check=False).returncode == 0, _SECONDS, "the check has ended")
+
+
+@pytest.mark.parametrize(("suite", "deed"), PARAMETERS, indirect=["suite"])
+def test_a_half_is_removed_or_altered(site: Site, whole: Machine, deed: Deed) -> None:
+    """The other goes out of force by itself; the tailnet is refused, and the LAN is as it was."""
+    whole.run(deed.command)
+    until_out_of_force(whole)
+    assert tried(site, whole, *INVITED, *BURGLARS, *ON_LAN) == {
+        **all_are("refused", (*INVITED, *BURGLARS)),
+        **LAN_AS_ALWAYS,
+    }, whole.report()
+
+
+def test_the_drop_in_is_removed(site: Site, whole: Machine) -> None:
+    """Nothing of the other half alone changes anything: sshd is as before `enable` once it has reloaded."""
+    whole.run(f"rm {DROP_IN}; systemctl reload ssh")
+    assert tried(site, whole, *INVITED, *BURGLARS, *ON_LAN) == {
+        **all_are("refused", (*INVITED, *BURGLARS)),
+        **LAN_AS_ALWAYS,
+    }
+
+
+def test_dpkg_installs_sshd_over_itself(site: Site, whole: Machine) -> None:
+    """With Debian's own /etc/pam.d/sshd in the place of ours: the package's trigger puts both halves in place again."""
+    force = "--force-confask --force-confnew"
+    whole.run(f"dpkg {force} --install /var/cache/apt/archives/openssh-server_*.deb")
+    site_is = tried(site, whole, *INVITED, *BURGLARS, *ON_LAN)
+    assert site_is == {**all_are("in", INVITED), **all_are("refused", BURGLARS), **LAN_AS_ALWAYS}, whole.report()
+
+
+def test_sshd_does_not_reload(site: Site, whole: Machine) -> None:
+    """An error elsewhere in sshd_config: sshd cannot forget the drop-in, so it gets its other half back."""
+    config = whole.box.read("/etc/ssh/sshd_config")
+    whole.run("echo 'NoSuchThing yes' >> /etc/ssh/sshd_config")
+    try:
+        whole.run(f"rm {_SERVICE if whole.has_service_names else _ACCESS}")
+        wait_until(lambda: whole.box.exists(DROP_IN) and _put_back(whole), _SECONDS * 2, "both halves are there again")
+        assert tried(site, whole, *INVITED, *BURGLARS, *ON_LAN) == {
+            **all_are("in", INVITED),
+            **all_are("refused", BURGLARS),
+            **LAN_AS_ALWAYS,
+        }, whole.report()
+    finally:
+        whole.box.write("/etc/ssh/sshd_config", config)
+        whole.run("systemctl reload ssh")
+
+
+def _put_back(machine: Machine) -> bool:
+    return machine.box.exists(_SERVICE if machine.has_service_names else _ACCESS)

@@ -1,0 +1,1 @@
+"""Tests of what looks for everything that could be wrong."""
