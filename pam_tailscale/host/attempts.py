@@ -17,8 +17,8 @@ from pam_tailscale.host import namespaces, stage
 from pam_tailscale.host.inetd import Inetd
 from pam_tailscale.host.trial import REFUSED, Attempt, Ending, Key, Typed, is_refused, read_ending
 
-SECONDS: Final = 15.0
-"""For one login. pam_unix waits two after a wrong password."""
+SECONDS: Final = 30.0
+"""For all logins. They take one on a quiet machine, and pam_unix waits two after a wrong password."""
 _PAUSE: Final = 0.02
 _KEYS: Final = stage.ROOM / "keys"
 _ANSWERS: Final = stage.ROOM / "answers"

@@ -40,7 +40,7 @@ class Disabler:
             return Report(on=False, changed=True, diff=diff)
 
     def _off(self, ours: tuple[File, ...]) -> None:
-        self.switch.must_be_possible()
+        self.switch.must_be_possible(ours)
         self.switch.journal.store(Change(Goal.OFF, {}, {}))
         # Whatever comes now, going on is safer than standing still.
         with signals.held():

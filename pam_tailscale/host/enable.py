@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pam_tailscale import __version__, paths
+from pam_tailscale import paths
 from pam_tailscale import pin as pins
 from pam_tailscale.errors import HostError, PamTailscaleError
 from pam_tailscale.host import changes, dropin, effective, lock, marker, preconditions, signals, units
@@ -106,7 +106,7 @@ class Enabler:
         if facts.tailscaled.now is None:
             raise HostError("tailscaled does not say which node this is: see 'tailscale status'")
         pin = File(_PIN, pins.encode(facts.tailscaled.now), Part.REFERENCE)
-        mark = File(_MARKER, marker.encode(answers, __version__), Part.REFERENCE)
+        mark = File(_MARKER, marker.encode(answers), Part.REFERENCE)
         base = without(self.files.present(PATHS))
         return (pin, mark, *arrange(preconditions.wanted(facts, answers), base))
 
@@ -118,16 +118,24 @@ class Enabler:
         self.switch.journal.store(change)
         try:
             outcomes = self._prepare_and_prove(answers, files)
-            if removed(self.files.present(PATHS)):
-                self.switch.off()
-            settings = dropin.settings(preconditions.wanted(facts, answers))
-            self.switch.on(files, lambda: self._must_be_effective(facts, settings))
+            self._put(facts, answers, files)
             units.watch()
             self.switch.journal.remove()
         except BaseException as err:
             self._take_back(change, err)
             raise
         return replace(report, outcomes=outcomes)
+
+    def _put(self, facts: Facts, answers: Answers, files: tuple[File, ...]) -> None:
+        """Switch on, or over from another arrangement; where ours is in force already, sshd is left alone."""
+        present = self.files.present(PATHS)
+        if any(file.path in PATHS for file in _todo(present, files)):
+            if removed(present):
+                self.switch.off()
+            settings = dropin.settings(preconditions.wanted(facts, answers))
+            self.switch.on(files, lambda: self._must_be_effective(facts, settings))
+        for file in files:
+            self.files.put(file)
 
     def _prepare_and_prove(self, answers: Answers, files: tuple[File, ...]) -> tuple[Outcome, ...]:
         """Write what the agent goes by, which lets nobody in by itself, and prove the rest with it."""

@@ -64,6 +64,12 @@ class Files:
             raise HostError(f"{file.path}: cannot be written ({err.strerror}): nothing of it was changed") from err
         return True
 
+    def must_be_writable(self, path: str) -> None:
+        """Raises HostError where a file could not be written: a filesystem that is read-only is, for root too."""
+        directory = self._at(path).parent
+        if not os.access(directory, os.W_OK, effective_ids=True):
+            raise HostError(f"{directory} is read-only: nothing was changed; mount it read-write first")
+
     def _at(self, path: str) -> Path:
         return self._root / path.lstrip("/")
 

@@ -47,9 +47,11 @@ def look_at_pam(present: Present, base: Present, run: Run = run) -> Pam:
 
 def _lines_written(present: Present) -> Written:
     content, reference = present[str(paths.PAM_SSHD)], present.get(str(_BLOCK_REFERENCE))
-    if reference is not None:
-        return Written.AS_WRITTEN if content.startswith(reference) else Written.ALTERED
-    return Written.BY_OTHERS if _NAMES_US.search(content) else Written.NOT_OURS
+    if not _NAMES_US.search(content):
+        return Written.NOT_OURS
+    if reference is None:
+        return Written.BY_OTHERS
+    return Written.AS_WRITTEN if content.startswith(reference) else Written.ALTERED
 
 
 def _is_edited(path: str, content: bytes | None, run: Run) -> bool | None:

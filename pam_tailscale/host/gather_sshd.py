@@ -14,7 +14,7 @@ from pam_tailscale import paths
 from pam_tailscale.host import effective, listeners, units, version
 from pam_tailscale.host.effective import Effective
 from pam_tailscale.host.facts import Listener, Socket, Sshd, Unit
-from pam_tailscale.host.sshd import PROGRAM
+from pam_tailscale.host.sshd import PROGRAM, complaint
 from pam_tailscale.host.sshdconfig import MAIN, Reader
 
 _SECONDS = 15.0
@@ -86,13 +86,8 @@ def _configuration(run: Run, options: Sequence[str]) -> tuple[str, Effective]:
         _PRIVSEP.mkdir(mode=0o755)
     done = run([PROGRAM, "-T", "-f", MAIN, *(part for option in options for part in ("-o", option))])
     if done.returncode != 0:
-        return _last_line(done.stderr), Effective()
+        return complaint(done.stderr), Effective()
     return "", effective.parse(done.stdout)
-
-
-def _last_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1][:300] if lines else "sshd does not take its configuration, and does not say why"
 
 
 # The listener

@@ -1,4 +1,4 @@
-"""The marker: that this host is switched on, by which version, and what the administrator has answered for good.
+"""The marker: that this host is switched on, and what the administrator has answered for good.
 
 Values in, bytes out and back; files are read and written elsewhere.
 """
@@ -15,11 +15,11 @@ _REMEMBERED = ("allow_root", "methods", "no_other_way", "confined_sshd")
 """Answers about the host. The others are about one run, and are asked for again."""
 
 
-def encode(answers: Answers, version: str) -> bytes:
-    """The marker's content; `version` is ours."""
+def encode(answers: Answers) -> bytes:
+    """The marker's content."""
     remembered = {name: getattr(answers, name) for name in _REMEMBERED}
     remembered["methods"] = answers.methods.value if answers.methods else None
-    return json.dumps({"format": _FORMAT, "version": version, "answers": remembered}, indent=1).encode() + b"\n"
+    return json.dumps({"format": _FORMAT, "answers": remembered}, indent=1).encode() + b"\n"
 
 
 def decode(content: bytes) -> Answers:

@@ -6,8 +6,8 @@
                              ├─ one `sshd -i` for each connection (inetd.py)
                              └─ one ssh for each attempt (attempts.py)
 
-sshd, PAM and the agent are the host's own. Nothing of the host is written to; only the agent's journal, and an audit daemon
-if there is one, note what they note of every login. However the play ends, everything it made is gone with it.
+sshd, PAM and the agent are the host's own. Nothing of the host is written to; only the agent's journal, and an audit
+daemon if there is one, note what they note of every login. However the play ends, everything it made is gone with it.
 """
 
 import contextlib

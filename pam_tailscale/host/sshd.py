@@ -51,13 +51,13 @@ class Sshd:
         """Have sshd read its files as they are now. Raises HostError with what it complains about."""
         done = _run([PROGRAM, "-t", "-f", CONFIG])
         if done.returncode != 0:
-            raise HostError(f"sshd refuses its configuration: {_last_line(done.stderr)}: see '{PROGRAM} -t'")
+            raise HostError(f"sshd refuses its configuration: {complaint(done.stderr)}: see '{PROGRAM} -t'")
 
     def effective(self, connection: str) -> str:
         """What `sshd -T -C CONNECTION` prints. Raises HostError."""
         done = _run([PROGRAM, "-T", "-f", CONFIG, "-C", connection])
         if done.returncode != 0:
-            raise HostError(f"sshd refuses its configuration: {_last_line(done.stderr)}: see '{PROGRAM} -T'")
+            raise HostError(f"sshd refuses its configuration: {complaint(done.stderr)}: see '{PROGRAM} -T'")
         return done.stdout
 
     def reload(self) -> bool:
@@ -149,7 +149,7 @@ def _ask(account: str, address: str, port: int) -> None:
     if done.returncode == 0:
         raise HostError(f"sshd lets {account} in at {address} port {port} without asking for anything")
     if _REFUSED not in done.stderr:
-        raise HostError(f"sshd does not answer at {address} port {port}: {_last_line(done.stderr)}")
+        raise HostError(f"sshd does not answer at {address} port {port}: {complaint(done.stderr)}")
 
 
 def end_waiting(proc: Path = Path("/proc")) -> int:
@@ -211,6 +211,6 @@ def _run(argv: Sequence[str]) -> "subprocess.CompletedProcess[str]":
         raise HostError(f"{argv[0]} does not run or end: {err}") from err
 
 
-def _last_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1][:300] if lines else "it says nothing"
+def complaint(stderr: str) -> str:
+    """What a program said against something, in one line: sshd names the place first, and its verdict last."""
+    return "; ".join(stderr.split("\n")).strip("; \r")[:400].replace("\r", "") or "it says nothing"

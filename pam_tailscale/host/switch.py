@@ -110,8 +110,13 @@ class Switch:
                 units.unwatch()
         self.journal.remove()
 
-    def must_be_possible(self) -> None:
-        """Sees before anything is changed whether sshd could read its files again. Raises HostError."""
+    def must_be_possible(self, files: Sequence[File]) -> None:
+        """Sees before anything is changed whether these can be written and sshd could read its own again.
+
+        Raises HostError.
+        """
+        for file in files:
+            self._files.must_be_writable(file.path)
         if not self._sshd.running():
             return
         try:

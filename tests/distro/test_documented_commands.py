@@ -1,7 +1,7 @@
 """The commands in the documents and manual pages, typed on a booted Debian host in the situations that they are for.
 
-They are typed as they stand there, at a terminal, line by line; only the addresses, the decision's id and the name of the
-server are those of the site. What a document promises is looked at afterwards.
+They are typed as they stand there, at a terminal, line by line; only addresses and the decision's id are those of the
+site. What a document promises is looked at afterwards.
 """
 
 import re
@@ -24,11 +24,11 @@ from tests.support.sandbox import Sandbox
 from tests.support.waiting import wait_until
 from tests.support.waiting_login import WaitingLogin
 
-GUIDE, GLASS = "docs/troubleshooting.md", "docs/break-glass.md"
 _LOGIN = "/etc/ssh", "/etc/pam.d", "/etc/security"
 _SSH_CONFIG = """\
 Host server
     HostName {address}
+    HostKeyAlias server
     StrictHostKeyChecking accept-new
     ConnectTimeout 10
 """
@@ -277,8 +277,6 @@ def test_the_agent_does_not_answer(desk: Desk) -> None:
     desk.machine.run("systemctl stop pam-tailscale-agent.socket pam-tailscale-agent.service")
     told = ssh(desk.site.alices, "alice", desk.machine.known_ipv4).stderr
     assert "tailscale: this host cannot ask the tailnet's policy at the moment, try again later\n" in told
-    heading = "`tailscale: this host cannot ask the tailnet's policy at the moment, try again later`"
-    assert heading.strip("`") in told
     looked, started = desk.type(
         commands(
             "docs/troubleshooting.md",
@@ -337,7 +335,7 @@ def test_who_may_ask_about_others(desk: Desk) -> None:
     assert "only root and members of the group pam-tailscale-admin may ask this: use sudo" in refused.stderr
     desk.must(commands("docs/troubleshooting.md", "`only root and members of the group … may ask this: use sudo`"))
     assert "alice@example.com" in desk.machine.box.run(ask, user="alice").stdout
-    desk.machine.run("deluser --quiet alice pam-tailscale-admin")
+    desk.machine.run("gpasswd --delete alice pam-tailscale-admin")
 
 
 def test_after_an_upgrade(desk: Desk) -> None:
@@ -351,7 +349,7 @@ def test_after_an_upgrade(desk: Desk) -> None:
 def test_a_half_was_altered(desk: Desk) -> None:
     """Then nobody gets in by the policy, until enable has written both halves anew."""
     alter_a_half(desk)
-    assert not desk.lets_in()
+    wait_until(lambda: not desk.lets_in(), 10, "sshd has read its configuration again")
     desk.must(commands("docs/troubleshooting.md", "`The drop-in is now …`"))
     assert desk.lets_in()
 
@@ -429,8 +427,7 @@ def test_after_a_reboot(desk: Desk) -> None:
     client = desk.site.clients["the LAN"]
     assert client.ssh("alice", desk.machine.lan_address, password=PASSWORD).returncode == 0
     desk.must(commands("docs/break-glass.md", "After a reboot"))
-    desk.site.wait_for(desk.machine)
-    wait_until(desk.lets_in, 20, "alice gets in again")
+    wait_until(desk.lets_in, 60, "alice gets in again")
 
 
 def test_the_host_becomes_another_node(desk: Desk) -> None:

@@ -2,6 +2,8 @@
 
 import subprocess
 
+import pytest
+
 from tests.support.documented import commands
 from tests.support.roots import PROJECT
 
@@ -13,8 +15,9 @@ def recipe(line: str) -> list[str]:
     return [one.removeprefix("@") for one in done.stdout.splitlines()]
 
 
+@pytest.mark.timeout(600)
 def test_demo_and_test() -> None:
-    """The demo ends as it should. What sets up a machine has run before these tests, which are what `make test` runs."""
+    """The demo ends as it should. What sets it up has run before these tests, which are what `make test` runs."""
     demo, test = commands("README.md", "pam_tailscale", 2).splitlines()
     prepare, show = recipe(demo)
     assert prepare == "tests/lab/prepare demo"

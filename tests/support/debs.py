@@ -1,4 +1,4 @@
-"""The Debian packages of this checkout, built by the release they are for, once for each state of the checkout's files."""
+"""The Debian packages of this checkout, built by the release they are for, once for each state of its files."""
 
 import functools
 import subprocess
@@ -11,13 +11,17 @@ from tests.support.sandbox import Sandbox
 _BUILDER = PROJECT / "tests/lab/build-debs"
 
 
-@functools.cache
 def directory(suite: Suite, version: str | None = None) -> Path:
     """Where the packages are, with their source and what dpkg-buildpackage wrote about them.
 
     `version` replaces the checkout's own, for trying upgrades. Within one test process it stays the same build, also
     when a file is edited meanwhile. Raises CalledProcessError when it cannot be built.
     """
+    return _built(suite, version)
+
+
+@functools.cache
+def _built(suite: Suite, version: str | None) -> Path:
     command = [str(_BUILDER), str(CACHE), suite, *(["--version", version] if version else [])]
     return Path(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip())
 
@@ -36,7 +40,7 @@ def build_again(suite: Suite, source: Path, into: Path) -> tuple[Path, ...]:
 
 @functools.cache
 def checks_root() -> Path:
-    """A Debian root with what looks at packages: the newest release's lintian, piuparts and autopkgtest, for every release's."""
+    """A Debian root with what looks at the packages of every release: the newest lintian, piuparts and autopkgtest."""
     command = [str(PROJECT / "tests/lab/build-root"), str(CACHE), "trixie", "checks"]
     return Path(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip())
 

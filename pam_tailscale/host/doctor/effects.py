@@ -48,7 +48,12 @@ def differing(found: Effective, settings: Mapping[str, str]) -> list[str]:
 
 
 def _differs(name: str, one: Asked, wrong: Sequence[str], settings: Mapping[str, str], config: SshdConfig) -> Check:
-    by = [str(line) for keyword in wrong for line in who_set(config, keyword, Connections(user=one.user))]
+    by = [
+        str(line)
+        for keyword in wrong
+        for line in who_set(config, keyword, Connections(user=one.user))
+        if " ".join(line.arguments).lower() != settings[keyword].lower()
+    ]
     words = "; ".join(f"{keyword} is {one.found.one(keyword)}, not {settings[keyword]}" for keyword in wrong)
     means = "sshd does not do on the tailnet what was proved: it may take keys or passwords, or ask another PAM service"
     mend = f"move it below the Include of {paths.DROP_IN.parent}, or take it out" if by else "sshd -T"

@@ -95,9 +95,12 @@ class Examiner:
 
     @functools.cached_property
     def answers(self) -> Answers:
-        """What the administrator answered when the host was switched on."""
+        """What the administrator answered when the host was switched on; nothing where the marker does not say."""
         content = self.halves.contents.get(halves.MARKER)
-        return marker.decode(content) if content is not None else Answers()
+        try:
+            return marker.decode(content) if content is not None else Answers()
+        except HostError:
+            return Answers()
 
     @functools.cached_property
     def entries(self) -> tuple[accounts.Entry, ...]:
@@ -162,7 +165,10 @@ class Examiner:
         return seen or tuple(one.address for one in self.facts.host.addresses if in_tailnet(one.address))
 
     def _effects(self) -> list[Check]:
-        settings = dropin.settings(preconditions.wanted(self.facts, self.answers))
+        try:
+            settings = dropin.settings(preconditions.wanted(self.facts, self.answers))
+        except ValueError:
+            return [unknown("effective", "what the drop-in should say is not known", "pam-tailscale enable --dry-run")]
         try:
             asked, why_not = self.effective, ""
         except HostError as err:
@@ -296,7 +302,8 @@ class Examiner:
     def _login(self, wish: Wish, switched: Switched) -> Login:
         try:
             explanation = self._explanation(wish)
-        except PamTailscaleError as err:
+        except Exception as err:  # a host of which nothing is known, above all
+            log.debug("the login was not explained", exc_info=True)
             return Login(None, str(err), None, "the agent does not explain it")
         why_not = logins.why_not_walk(explanation)
         if switched is not Switched.ON:

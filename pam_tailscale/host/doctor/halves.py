@@ -5,6 +5,7 @@ nothing watches.
 """
 
 import enum
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -116,11 +117,21 @@ def _change(halves: Halves) -> Check:
 
 
 def _marker(halves: Halves) -> Check:
-    name = "marker"
-    if halves.exists(MARKER):
+    name, content = "marker", halves.contents.get(MARKER)
+    if content is not None and not _is_json(content):
+        means = "what was answered to enable is not known any more, and it does not run"
+        return problem(name, f"{MARKER} is damaged", means, OFF_AND_ON)
+    if content is not None:
         return ok(name, "switched on by 'pam-tailscale enable'")
     means = "an upgrade of sshd or of this package does not write the files anew: they stay those of the version before"
     return problem(name, f"the drop-in is there, but no {MARKER}", means, ON)
+
+
+def _is_json(content: bytes) -> bool:
+    try:
+        return isinstance(json.loads(content), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _reference(name: str) -> str:

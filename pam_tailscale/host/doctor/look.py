@@ -85,13 +85,16 @@ def text_of(path: Path) -> str | None:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return None
-        try:
-            content = file.read(_FILE_MAX + 1)
-        except OSError:
-            return None
+        content = b""
+        while len(content) <= _FILE_MAX and (part := os.read(descriptor, _FILE_MAX)):
+            content += part
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
     return None if len(content) > _FILE_MAX else content.decode(errors="replace")
 
 

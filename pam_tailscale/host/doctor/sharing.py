@@ -93,10 +93,14 @@ def _shared(found: Access) -> Check:
         means = "whoever gets in there gets at what the others have there: two people on one account are one"
         mend = "give each an account of their own in the tailnet's ssh rules, and let them use sudo"
         return warning(name, "accounts that several identities are let in to", means, mend, shared)
-    if found.not_evaluated:
-        seen = f"the tailnet is too large: {found.not_evaluated} pairs of a node and an account were not looked at"
-        return unknown(name, seen, "pam-tailscale explain ACCOUNT --from ADDR")
-    return ok(name, "no account is shared by several identities")
+    return _too_large(name, found) or ok(name, "no account is shared by several identities")
+
+
+def _too_large(name: str, found: Access) -> Check | None:
+    if not found.not_evaluated:
+        return None
+    seen = f"the tailnet is too large: {found.not_evaluated} pairs of a node and an account were not looked at"
+    return unknown(name, seen, "pam-tailscale explain ACCOUNT --from ADDR")
 
 
 def _some(identities: Sequence[str]) -> str:
@@ -117,7 +121,8 @@ def _restricted(found: Access, restricted: Mapping[str, frozenset[str]], unread:
         return warning(name, "accounts whose authorized_keys restrict what a login may do", means, mend, theirs)
     if unread:
         return unknown(name, f"could not be read: {', '.join(unread[:SHOWN])}", "ls -l " + unread[0])
-    return ok(name, "no account that the policy lets anybody in to is restricted by authorized_keys")
+    fine = "no account that the policy lets anybody in to is restricted by authorized_keys"
+    return _too_large(name, found) or ok(name, fine)
 
 
 def not_seen(why: str, mend: str) -> list[Check]:

@@ -14,7 +14,7 @@ def _unknown(facts: Facts) -> str:
 
 
 def _read_only(facts: Facts) -> str:
-    return joined([f"{path} cannot be written to" for path in facts.host.read_only])
+    return joined([f"{path} is read-only" for path in facts.host.read_only])
 
 
 def _service_missing(facts: Facts) -> str:

@@ -352,7 +352,8 @@ PROGRAMS = (
         "other_listeners",
         Action.HANDLE,
         _others,
-        "that one reads its own configuration: whoever comes in by it is let in as before, tailnet or not",
+        "that one goes by what it was started with, which is not looked at: where it does not read the drop-in, people are "
+        "let in as before, over the tailnet, too",
         "stop it, or have it listen elsewhere than on this node's tailnet addresses",
     ),
     Row("not_running", Action.HANDLE, _not_running, "what is written counts when it starts"),
@@ -488,7 +489,7 @@ CONFIGURATION = (
         "no_keys",
         Action.HANDLE,
         _no_keys,
-        "it stays so: clients that do not ask with the method none (paramiko) do not get in",
+        "over the tailnet a key is taken all the same, for the question that comes with it: the policy alone decides",
         only=lambda answers: answers.methods is not Methods.WITH_KEY,
     ),
     Row("force_command", Action.HANDLE, _force_command, "it stays in force over the tailnet, too"),

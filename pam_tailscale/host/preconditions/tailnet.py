@@ -76,7 +76,9 @@ def _cannot_decide(facts: Facts) -> str:
 
 
 def _warnings(facts: Facts) -> str:
-    return joined(list(facts.agent.warnings))
+    """What the agent warns of, but for settings of tailscaled that have rows of their own."""
+    told = (_no_tun, _run_ssh, _shields_up, _operator, _operator_trusted)
+    return "" if any(one(facts) for one in told) else joined(list(facts.agent.warnings))
 
 
 def _observes(facts: Facts) -> str:

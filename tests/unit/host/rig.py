@@ -90,4 +90,4 @@ class Rig:
 
     def turn_on(self, openssh: OpenSSH) -> None:
         self.switch.on(arrange(wanted(openssh), self.files.present(PATHS)))
-        self.write({MARK: marker.encode(Answers(), "0.0.9")})
+        self.write({MARK: marker.encode(Answers())})

@@ -149,7 +149,7 @@ def test_off_works_without_references() -> None:
 def test_the_block_of_another_version_is_found_by_its_reference() -> None:
     """What was written is what is looked for, not what would be written today."""
     on = dict(applied(arrange(OLD, BARE), BARE))
-    older = pamfiles.BLOCK.replace(b"noaudit ", b"")
+    older = pamfiles.BLOCK.replace(b"# The same question", b"# Once more")
     on |= {SSHD: older + STOCK, f"{HALVES}/pam.d-sshd.lines": older}
     assert without(on) == BARE
 

@@ -346,3 +346,15 @@ def test_without_tailscaled_nothing_is_pinned(stage: Stage) -> None:
     before = stage.snapshot()
     assert stage.run().problem
     assert stage.snapshot() == before
+
+
+def test_a_new_pin_alone_leaves_sshd_alone(stage: Stage) -> None:
+    """It is proved all the same: the agent decides by it."""
+    stage.run()
+    stage.facts = healthy(TRIXIE, pin=OTHER_PIN)
+    stage.write({str(paths.PIN): pins.encode(OTHER_PIN)})
+    log = list(stage.sshd.log)
+    report = stage.run(Answers(repin=True))
+    assert (report.changed, stage.sshd.log) == (True, log)
+    assert "proved" in stage.events
+    assert pins.load(stage.root / "var/lib/pam-tailscale/pin.json") == PIN

@@ -111,6 +111,14 @@ def test_a_huge_file_is_refused(files: Files, tmp_path: Path) -> None:
         files.read("/etc/a")
 
 
+def test_where_nothing_can_be_written(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen beforehand, so that nothing is begun."""
+    files.must_be_writable("/etc/a")
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    with pytest.raises(HostError, match="etc is read-only: nothing was changed"):
+        files.must_be_writable("/etc/a")
+
+
 def test_present_leaves_out_what_is_not_there(files: Files, tmp_path: Path) -> None:
     """Not there is not empty."""
     (tmp_path / "etc/a").write_bytes(b"")

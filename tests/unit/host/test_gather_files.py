@@ -63,13 +63,16 @@ def test_where_dpkg_does_not_know_nothing_is_made_up() -> None:
         (BLOCK + STOCK, BLOCK, Written.AS_WRITTEN),
         (BLOCK + b"auth required pam_env.so\n" + STOCK, BLOCK, Written.AS_WRITTEN),
         (b"auth required pam_env.so\n" + BLOCK + STOCK, BLOCK, Written.ALTERED),
-        (STOCK, BLOCK, Written.ALTERED),
+        (STOCK, BLOCK, Written.NOT_OURS),
         (BLOCK + STOCK, None, Written.BY_OTHERS),
         (b"auth required pam_env.so\nsession optional pam_tailscale.so mode=observe\n", None, Written.BY_OTHERS),
     ],
 )
 def test_our_lines_in_the_service(content: bytes, reference: bytes | None, written: Written) -> None:
-    """They stand above everything else, to the byte, or they are altered; without a record they may be anybody's."""
+    """They stand above everything else, to the byte, or they are altered; without a record they are anybody's.
+
+    Where another package has put its own file in the place of ours nothing of anybody's is lost.
+    """
     present = {SERVICE: content} | ({BLOCK_REFERENCE: reference} if reference is not None else {})
     service = look_at_pam(present, {SERVICE: STOCK}, dpkg(md5(STOCK))).service
     assert service is not None

@@ -154,6 +154,8 @@ def test_what_it_would_say_to_a_session() -> None:
     document = {"decision": "deny", "reason": "no_rule", "detail": "none", "can_tell": True, "rules": []}
     ask, requests = asked(document)
     assert gather_tailnet.answer(session, Config(), ask) == Answer("deny", "no_rule", "none", can_tell=True)
+    unsure, _ = asked(document | {"can_tell": False})
+    assert gather_tailnet.answer(session, Config(), unsure) == Answer("deny", "no_rule", "none", can_tell=False)
     ((_, pairs),) = requests
     assert pairs == {
         wire.KEY_REQUEST: wire.REQUEST_EXPLAIN,

@@ -62,8 +62,8 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 def test_it_is_tested_before_it_is_told(machine: Machine) -> None:
     """A configuration that it refuses would end it."""
-    machine.program("sshd", "echo 'line 3: Bad configuration option: Foo' >&2; exit 255")
-    with pytest.raises(HostError, match="line 3: Bad configuration option: Foo"):
+    machine.program("sshd", "echo 'line 3: Bad configuration option: Foo' >&2; echo 'terminating' >&2; exit 255")
+    with pytest.raises(HostError, match="line 3: Bad configuration option: Foo; terminating: see"):
         Sshd().reload()
     assert machine.killed == []
 

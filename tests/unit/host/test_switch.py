@@ -97,9 +97,9 @@ def test_sshd_that_cannot_read_its_files_again_is_seen_before_anything_is_change
     """An error of somebody else's in sshd_config. With sshd down there is nothing to forget."""
     rig.sshd.complaint = "line 1: bad"
     with pytest.raises(HostError, match=r"line 1: bad\. Nothing was changed"):
-        rig.switch.must_be_possible()
+        rig.switch.must_be_possible(())
     rig.sshd.up = False
-    rig.switch.must_be_possible()
+    rig.switch.must_be_possible(())
 
 
 @BOTH

@@ -165,6 +165,13 @@ def test_no_marker() -> None:
     assert found(halves(contents))["marker"].mend == "pam-tailscale enable"
 
 
+@pytest.mark.parametrize("content", [b"", b"x", b"[]", b"\xff"])
+def test_a_damaged_marker(content: bytes) -> None:
+    """Enable does not run with one."""
+    checks = found(halves(written(NEW) | {MARKER: content}))
+    assert checks["marker"].mend == "pam-tailscale disable && pam-tailscale enable"
+
+
 @pytest.mark.parametrize(("goal", "mend"), [("on", "pam-tailscale enable"), ("off", "pam-tailscale disable")])
 def test_an_interrupted_change(goal: str, mend: str) -> None:
     """The next run of the same sees to it."""

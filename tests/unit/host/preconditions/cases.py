@@ -69,7 +69,9 @@ FILES: Mapping[str, Case] = {
     "unknown": Case(
         _changed(NEW)(unknown=(Unknown("the addresses", "no netlink"),)), REFUSE, "the addresses: no netlink"
     ),
-    "read_only": Case(with_host(NEW, read_only=("/etc/ssh/sshd_config.d",)), REFUSE, "/etc/ssh/sshd_config.d cannot"),
+    "read_only": Case(
+        with_host(NEW, read_only=("/etc/ssh/sshd_config.d",)), REFUSE, "/etc/ssh/sshd_config.d is read-only"
+    ),
     "pam_service_missing": Case(with_pam(NEW, service=None), REFUSE, "/etc/pam.d/sshd is missing"),
     "pam_service_trouble": Case(
         with_pam(NEW, service=HostFile(SERVICE, "is a link", Written.NOT_OURS)), REFUSE, "/etc/pam.d/sshd is a link"

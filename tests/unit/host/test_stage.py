@@ -1,0 +1,202 @@
+"""The stage: which files a sshd of each variant sees, and what of the host it does not."""
+
+from pathlib import Path
+
+import pytest
+
+from pam_tailscale.host.actors import Actor
+from pam_tailscale.host.stage import expanded
+from tests.unit.host import on_stage
+
+_BUILD = """
+import os, stat
+from pathlib import Path
+from pam_tailscale.host import stage
+from pam_tailscale.host.actors import Actor
+from pam_tailscale.host.trial import DECOY, PROBE, Variant
+from tests.unit.host.plans import plan
+marks = {"/etc/pam-tailscale-test/deep/file": b"after", "/etc/hostname": b"other", "/etc/passwd-": None,
+         "/var/lib/pam-tailscale/elsewhere": b"not on the stage"}
+given = plan(before=dict.fromkeys(marks), after=marks)
+actors = stage.build(given, (PROBE, DECOY), {PROBE: "hash", DECOY: "", "root": "other"})
+stage.authorize(actors[0], ["%h/.ssh/authorized_keys", "/etc/keys-test/%u", "/usr/keys/%u"], "ssh-ed25519 key")
+stage.authorize(Actor("root", 0, "/root"), [".ssh/authorized_keys"], "ssh-ed25519 key")
+def read(path):
+    return Path(path).read_text(errors="replace") if os.path.exists(path) else None
+def seen_by(variant):
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        stage.enter(variant)
+        shadow = dict(line.split(":")[:2] for line in read("/etc/shadow").splitlines())
+        os.write(writing, json.dumps({
+            "marks": {path: read(path) for path in marks},
+            "passwords": {name: shadow.get(name) for name in (PROBE, DECOY, "root")},
+            "names": [line.split(":")[0] for line in read("/etc/passwd").splitlines()],
+            "key": read(f"/etc/keys-test/{PROBE}"),
+            "shadow mode": oct(os.stat("/etc/shadow").st_mode),
+        }).encode())
+        os._exit(0)
+    os.close(writing)
+    data = b""
+    while part := os.read(reading, 65536):
+        data += part
+    return json.loads(data)
+found["actors"] = [[actor.name, actor.home, os.stat(actor.home).st_uid == actor.uid] for actor in actors]
+found["home key"] = read(actors[0].home + "/.ssh/authorized_keys")
+found["root key"] = read("/root/.ssh/authorized_keys")
+found["own shadow"] = "pam-tailscale-decoy" in read("/etc/shadow")
+found["hidden"] = {place: os.listdir(place) for place in ("/home", "/var/log")}
+found["processes"] = len([name for name in os.listdir("/proc") if name.isdigit()])
+found["run"] = os.listdir("/run")
+found["sshd"] = [os.listdir("/run/sshd"), oct(os.stat("/run/sshd").st_mode)]
+for variant in Variant:
+    found[variant.value] = seen_by(variant)
+"""
+)
+
+
+def test_each_variant_sees_its_own_files() -> None:
+    """Copies, with decoys; and the host's own files stay what they are."""
+    found = on_stage.run(_BUILD)
+    names = ["pam-tailscale-probe", "pam-tailscale-decoy"]
+    assert [actor[0] for actor in found["actors"]] == names
+    assert all(owned for *_, owned in found["actors"])
+    for variant in ("before", "after", "module gone"):
+        seen = found[variant]
+        assert seen["names"][:2] == names
+        assert seen["passwords"] == {"pam-tailscale-probe": "hash", "pam-tailscale-decoy": "", "root": "other"}
+        assert seen["key"] == "ssh-ed25519 key\n"
+        assert seen["shadow mode"] == oct(Path("/etc/shadow").stat().st_mode)
+    nothing = dict.fromkeys(["/etc/pam-tailscale-test/deep/file", "/etc/hostname", "/etc/passwd-"])
+    after = {"/etc/pam-tailscale-test/deep/file": "after", "/etc/hostname": "other", "/etc/passwd-": None}
+    assert {path: text for path, text in found["before"]["marks"].items() if path.startswith("/etc")} == nothing
+    for variant in ("after", "module gone"):
+        assert {path: text for path, text in found[variant]["marks"].items() if path.startswith("/etc")} == after
+    assert not Path("/etc/pam-tailscale-test").exists()
+
+
+def test_homes_and_logs_are_hidden_and_nobody_hears_of_the_logins() -> None:
+    """No start-up file of a person's runs, and neither logind nor a cache of names is there."""
+    found = on_stage.run(_BUILD)
+    assert found["hidden"] == {"/home": [], "/var/log": []}
+    assert found["processes"] == 1
+    assert found["home key"] == found["root key"] == "ssh-ed25519 key\n"
+    assert not found["own shadow"]
+    assert {"sshd", "faillock", "systemd"} <= set(found["run"])
+    assert {"dbus", "nscd", "user", "utmp"}.isdisjoint(found["run"])
+    assert found["sshd"] == [[], "0o40755"]
+
+
+_RUN = """
+import socket
+from pathlib import Path
+from pam_tailscale.host import stage
+namespaces.own_read_only_mounts()
+namespaces.mount("proc", "/proc")
+namespaces.mount("tmpfs", "/run", "mode=755")
+for folder in ("agent", "dbus", "systemd/userdb", "systemd/journal", "sshd"):
+    Path("/run", folder).mkdir(parents=True)
+Path("/run/dbus/bus").touch()
+Path("/run/nologin").write_text("closed")
+Path("/run/link").symlink_to("/run/nologin")
+listener = socket.socket(socket.AF_UNIX)
+listener.bind("/run/agent/agent.sock")
+listener.listen()
+namespaces.mount("tmpfs", "/run/systemd/userdb")
+Path("/run/systemd/userdb/mounted").touch()
+namespaces.mount("tmpfs", "/tmp")
+stage.ROOM.mkdir()
+stage._replace_run()
+with socket.socket(socket.AF_UNIX) as client:
+    client.connect("/run/agent/agent.sock")
+    found["socket"] = client.getpeername()
+found["names"] = sorted(os.listdir("/run"))
+found["systemd"] = [os.listdir("/run/systemd"), os.listdir("/run/systemd/userdb")]
+found["link"] = [os.readlink("/run/link"), Path("/run/link").read_text()]
+Path("/run/written").touch()
+log = stage.open_log()
+sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+if log is not None:
+    sender.connect("/dev/log")
+    sender.send(b"<86>sshd: a line")
+    found["log"] = log.recv(100).decode()
+"""
+
+
+def test_sockets_of_the_host_are_where_they_were() -> None:
+    """The agent is asked through its own; what is mounted below /run is there as well, and it can be written to."""
+    found = on_stage.run(_RUN)
+    assert found["socket"] == "/run/agent/agent.sock"
+    assert found["names"] == ["agent", "faillock", "link", "nologin", "sshd", "systemd"]
+    assert found["systemd"] == [["userdb"], ["mounted"]]
+    assert found["link"] == ["/run/nologin", "closed"]
+
+
+def _logs(before: str) -> dict[str, object]:
+    script = _RUN.replace(
+        "log = stage.open_log()", f"{before}\nlog = stage.open_log()\nfound['has log'] = log is not None"
+    )
+    dev = 'namespaces.mount("tmpfs", "/dev")\nos.mknod("/dev/null", 0o20666, os.makedev(1, 3))\n'
+    return on_stage.run(
+        script.replace('namespaces.mount("tmpfs", "/tmp")\n', f'namespaces.mount("tmpfs", "/tmp")\n{dev}')
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "has_log"),
+    [
+        ('Path("/dev/log").symlink_to("/run/systemd/journal/dev-log")', True),
+        ('Path("/dev/log").touch()', True),
+        ("", False),
+    ],
+    ids=["the journal's", "a socket", "none"],
+)
+def test_what_pam_says_is_heard_here_and_not_by_the_hosts_log(before: str, *, has_log: bool) -> None:
+    """Whether /dev/log is a link to the journal's or a socket of its own. Where there is none, there is none."""
+    found = _logs(before)
+    assert found["has log"] is has_log
+    assert found.get("log") == ("<86>sshd: a line" if has_log else None)
+
+
+_MODULE = """
+import os
+from pathlib import Path
+from pam_tailscale.host import stage
+from pam_tailscale.host.trial import Variant
+from tests.unit.host.plans import PLAN
+stage.build(PLAN, (), {})
+places = sys.argv[1:]
+for place in places:
+    namespaces.mount("tmpfs", os.path.dirname(place))
+    Path(place).write_text("module")
+for variant in Variant:
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        stage.enter(variant)
+        os.write(writing, json.dumps([Path(place).read_text() for place in places]).encode())
+        os._exit(0)
+    found[variant.value] = json.loads(os.read(reading, 1000))
+"""
+
+
+def test_the_module_is_gone_for_one_variant_alone() -> None:
+    """Its file is there and empty, which no dynamic linker takes."""
+    (module,) = (path / "pam_tailscale.so" for path in Path("/usr/lib").glob("*/security"))
+    found = on_stage.run(_MODULE, str(module))
+    assert found == {"before": ["module"], "after": ["module"], "module gone": [""]}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        (".ssh/authorized_keys", ".ssh/authorized_keys"),
+        ("%h/.ssh/keys", "/stage/one/.ssh/keys"),
+        ("/etc/ssh/keys/%u", "/etc/ssh/keys/one"),
+        ("/keys/%U", "/keys/59999"),
+        ("/keys/%%u/%u", "/keys/%u/one"),
+        ("/keys/%k", "/keys/%k"),
+    ],
+)
+def test_tokens_of_authorized_keys_files(pattern: str, path: str) -> None:
+    """As sshd_config(5) has them."""
+    assert expanded(pattern, Actor("one", 59999, "/stage/one")) == path
