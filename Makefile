@@ -6,7 +6,9 @@ NATIVE := build/native
 # Where builds of the test tailnet (tailscaled, headscale) and of the private Debians are kept between runs.
 export PAM_TAILSCALE_CACHE ?= /var/cache/pam-tailscale-tests
 
-.PHONY: demo check test bench lint native clean
+SUITE ?= bookworm
+
+.PHONY: demo check test bench deb deb-checks package-roots lint native clean
 
 demo: ## log in over an embedded tailnet: about a minute
 	@tests/lab/prepare demo
@@ -22,11 +24,28 @@ test: lint ## everything, on real sshd and a real tailnet: half an hour, an hour
 	tests/lab/build-root $(PAM_TAILSCALE_CACHE) bookworm booted
 	tests/lab/build-root $(PAM_TAILSCALE_CACHE) trixie booted
 	tests/lab/build-provider $(PAM_TAILSCALE_CACHE)
+	$(MAKE) package-roots
 	tests/lab/reachable $(PYTHON) -m pytest -n 2 --dist loadgroup tests
 
 bench: ## measure; prints a table and writes build/bench.json
 	@tests/lab/prepare test
 	tests/lab/reachable $(PYTHON) -m bench
+
+deb: ## the Debian packages, into build/deb; SUITE=trixie for Debian 13
+	@tests/lab/prepare deb
+	@mkdir -p build
+	@packages=$$(tests/lab/build-debs $(PAM_TAILSCALE_CACHE) $(SUITE)) && rm -rf build/deb && cp -r "$$packages" build/deb
+	@ls -l build/deb/*.deb
+
+deb-checks: ## what Debian's tools say of the packages, for both releases; one line a check
+	@tests/lab/prepare test
+	@$(MAKE) --no-print-directory package-roots
+	@tests/lab/reachable $(PYTHON) -m pytest -v --no-header --tb=short -n 2 --dist loadgroup tests/distro/test_packages.py
+
+package-roots: # before the tests, whose time limit is for tests
+	for kind in build booted; do for suite in bookworm trixie; do \
+		tests/lab/build-root $(PAM_TAILSCALE_CACHE) $$suite $$kind || exit; done; done
+	tests/lab/build-root $(PAM_TAILSCALE_CACHE) trixie checks
 
 lint:
 	@tests/lab/prepare test

@@ -15,20 +15,20 @@ from typing import Final
 
 from pam_tailscale.host import namespaces, stage
 from pam_tailscale.host.inetd import Inetd
-from pam_tailscale.host.trial import REFUSED, Attempt, Ending, Key, Typed, is_refused, read_ending
+from pam_tailscale.host.trial import NO_ANSWER, REFUSED, Attempt, Ending, Key, Typed, is_refused, read_ending
 
 SECONDS: Final = 30.0
 """For all logins. They take one on a quiet machine, and pam_unix waits two after a wrong password."""
 _PAUSE: Final = 0.02
 _KEYS: Final = stage.ROOM / "keys"
 _ANSWERS: Final = stage.ROOM / "answers"
-_KEY_TYPES: Final = (
-    ("ssh-ed25519", "ed25519"),
-    ("ecdsa-sha2-nistp256", "ecdsa"),
-    ("rsa-sha2-512", "rsa"),
-    ("rsa-sha2-256", "rsa"),
-)
-"""By sshd's name and ssh-keygen's, the fastest first."""
+_KEY_TYPES: Final = {
+    "ssh-ed25519": ("-t", "ed25519"),
+    "ecdsa-sha2-nistp256": ("-t", "ecdsa"),
+    "rsa-sha2-512": ("-t", "rsa", "-b", "2048"),
+    "rsa-sha2-256": ("-t", "rsa", "-b", "2048"),
+}
+"""By sshd's name what ssh-keygen has to be told, the fastest first."""
 _SETTINGS: Final = {
     "StrictHostKeyChecking": "no",
     "UserKnownHostsFile": "/dev/null",
@@ -60,12 +60,12 @@ def make_key(key: Key, accepted: str) -> str:
     Empty where none of the types that can be made is accepted. Raises OSError.
     """
     names = accepted.split(",")
-    kind = next((made for name, made in _KEY_TYPES if name in names), None)
-    if kind is None:
+    kind = next((made for name, made in _KEY_TYPES.items() if name in names), ())
+    if not kind:
         return ""
     _KEYS.mkdir(mode=0o700, exist_ok=True)
     path = _KEYS / key.value
-    command = ["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "", "-f", str(path)]
+    command = ["ssh-keygen", "-q", *kind, "-N", "", "-C", "", "-f", str(path)]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if done.returncode != 0:
         raise OSError(f"ssh-keygen: {done.stderr.decode(errors='replace').strip()}")
@@ -138,8 +138,11 @@ def _start(attempt: Attempt, number: int, network: int) -> _Client:
 
 def _ending(client: _Client, inetd: Inetd) -> Ending:
     attempt, status = client.attempt, client.process.poll()
+    if status is None:
+        client.process.kill()
+        client.process.wait()
     logged = inetd.logged(attempt)
     ending = read_ending(attempt, status, client.output.read_text(errors="replace"))
-    if status is None and is_refused(attempt, logged):
+    if ending.text == NO_ANSWER and is_refused(attempt, logged):
         ending = replace(ending, text=REFUSED)
     return replace(ending, said=(*ending.said, *logged, *inetd.said(attempt)))

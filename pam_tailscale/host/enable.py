@@ -15,6 +15,7 @@ from pam_tailscale.errors import HostError, PamTailscaleError
 from pam_tailscale.host import changes, dropin, effective, lock, marker, preconditions, signals, units
 from pam_tailscale.host.answers import Answers, Methods
 from pam_tailscale.host.arrangement import PATHS, File, Part, Wanted, arrange, removed, without
+from pam_tailscale.host.effective import Effective
 from pam_tailscale.host.facts import Facts
 from pam_tailscale.host.files import Files
 from pam_tailscale.host.journal import Change, Goal
@@ -168,8 +169,7 @@ class Enabler:
             for address in facts.tailscaled.addresses:
                 for port in facts.sshd.ports:
                     connection = f"user={account},host={address},addr={address},laddr={address},lport={port}"
-                    found = effective.parse(self.sshd.effective(connection))
-                    wrong = [f"{name} is {found.one(name)!r}" for name in settings if found.one(name) != settings[name]]
+                    wrong = _differences(effective.parse(self.sshd.effective(connection)), settings)
                     if wrong:
                         raise HostError(f"sshd would not go by the drop-in for {account}: {', '.join(wrong)}")
 
@@ -184,6 +184,18 @@ class Enabler:
                 raise HostError(
                     f"{err}. And it could not be taken back: {second}. Run 'pam-tailscale disable' once that is mended"
                 ) from err
+
+
+# An sshd that was built without them does not print them.
+_MAY_BE_UNKNOWN = frozenset({"kerberosauthentication", "gssapiauthentication"})
+
+
+def _differences(found: Effective, settings: Mapping[str, str]) -> list[str]:
+    return [
+        f"{name} is {found.one(name)!r}"
+        for name, value in settings.items()
+        if found.one(name) != value and not (name in _MAY_BE_UNKNOWN and not found.all(name))
+    ]
 
 
 def _todo(present: Mapping[str, bytes], files: Sequence[File]) -> tuple[File, ...]:

@@ -31,6 +31,7 @@ _NSPAWN = (
     "--register=no",
     "--keep-unit",
     "--capability=CAP_NET_ADMIN",
+    "--system-call-filter=pidfd_getfd",
     "--bind=/dev/net/tun",
     "--console=pipe",
     "--resolv-conf=off",

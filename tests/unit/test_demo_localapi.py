@@ -58,6 +58,12 @@ def test_other_paths_are_not_found(server: Server, target: str) -> None:
     assert ask(server, target)[0] == 404
 
 
+@pytest.mark.parametrize(("target", "peers"), [("status", 2), ("status?peers=true", 2), ("status?peers=false", 0)])
+def test_status_has_peers_unless_they_are_not_wanted(server: Server, target: str, peers: int) -> None:
+    """As localapi.go, serveStatus, does."""
+    assert len(json.loads(ask(server, api(target))[1])["Peer"] or ()) == peers
+
+
 def test_answers_say_the_version(server: Server) -> None:
     """Version and capability version stand in every answer's head."""
     headers = ask(server, api("status"))[2]

@@ -3,8 +3,8 @@
 from pam_tailscale import paths
 from pam_tailscale.host.answers import Answers
 from pam_tailscale.host.facts import Facts, HostFile, Written
+from pam_tailscale.host.preconditions.configuration import is_before_98
 from pam_tailscale.host.preconditions.row import Action, Row, joined
-from pam_tailscale.host.preconditions.sshd import is_before_98
 
 _REINSTALL = "run 'apt-get install --reinstall pam-tailscale libpam-tailscale'"
 

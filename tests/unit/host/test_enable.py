@@ -348,6 +348,19 @@ def test_without_tailscaled_nothing_is_pinned(stage: Stage) -> None:
     assert stage.snapshot() == before
 
 
+@pytest.mark.parametrize(("gone", "is_fine"), [("gssapiauthentication", True), ("permitrootlogin", False)])
+def test_a_setting_that_sshd_does_not_know(stage: Stage, gone: str, *, is_fine: bool) -> None:
+    """One that was built without GSSAPI cannot let anybody in by it."""
+    effective = stage.effective
+    lines = [line for line in effective("user=root").splitlines(keepends=True) if not line.startswith(gone)]
+    stage.sshd.effective = lambda _: "".join(lines)  # type: ignore[method-assign]
+    if is_fine:
+        assert stage.run().on
+    else:
+        with pytest.raises(HostError, match="permitrootlogin is ''"):
+            stage.run()
+
+
 def test_a_new_pin_alone_leaves_sshd_alone(stage: Stage) -> None:
     """It is proved all the same: the agent decides by it."""
     stage.run()

@@ -235,7 +235,7 @@ def test_the_configuration_as_the_listener_has_it(tmp_path: Path) -> None:
     assert (tmp_path / "sshd").is_dir()
 
 
-@pytest.mark.parametrize(("stderr", "complaint"), [("a\nline 3: bad\n", "line 3: bad"), ("", "does not say why")])
+@pytest.mark.parametrize(("stderr", "complaint"), [("a\nline 3: bad\n", "line 3: bad"), ("", "it says nothing")])
 def test_a_configuration_that_sshd_refuses(stderr: str, complaint: str) -> None:
     """In its own last words; nothing is said of what it would come to."""
     answer, _ = answering(255, "usepam yes\n", stderr)

@@ -52,7 +52,6 @@ found["sshd"] = [os.listdir("/run/sshd"), oct(os.stat("/run/sshd").st_mode)]
 for variant in Variant:
     found[variant.value] = seen_by(variant)
 """
-)
 
 
 def test_each_variant_sees_its_own_files() -> None:

@@ -10,7 +10,9 @@ import pytest
 from contrib.demo import faults
 from contrib.demo.localapi import Answer, Fault
 from contrib.demo.localapi import LocalAPI as Server
+from contrib.demo.tailnet import large_tailnet
 from pam_tailscale.errors import TailscaledError, TailscaledNotRootError
+from pam_tailscale.tailnet import localapi
 from pam_tailscale.tailnet.localapi import BODY_MAX, LocalAPI
 from tests.support.impostor import impostor
 from tests.support.localapi import ALICE_V4, ALICE_V6, serving
@@ -98,6 +100,31 @@ def test_an_answer_in_small_pieces_does_not_outlast_the_limit(socket_path: Path)
         api = LocalAPI(socket_path, timeout=0.1)
         with pytest.raises(TailscaledError, match="no whole answer"):
             api.prefs()
+
+
+def test_peers_may_be_many(server: Server, api: LocalAPI) -> None:
+    """Only this answer may be long, and it is understood whole."""
+    server.tailnet.peers = large_tailnet(3000, 0).peers
+    server.tailnet.changed()
+    assert len(server.tailnet.encoded("peers")) > BODY_MAX
+    assert len(api.peers()) == 3000
+    assert api.status().backend_state == "Running"
+
+
+def test_an_answer_about_peers_has_a_limit_too(server: Server, api: LocalAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As every answer has."""
+    monkeypatch.setattr(localapi, "STATUS_MAX", 500)
+    assert len(server.tailnet.encoded("peers")) > 500
+    with pytest.raises(TailscaledError, match="longer than 500"):
+        api.peers()
+
+
+@pytest.mark.parametrize("fault", ["403", "half", "cut", "closed", "list"])
+def test_half_the_peers_are_not_taken_for_all(server: Server, api: LocalAPI, fault: str) -> None:
+    """A bad answer is an error."""
+    server.faults["status"] = BAD[fault]
+    with pytest.raises(TailscaledError):
+        api.peers()
 
 
 def test_whois_names_the_peer_of_either_address(api: LocalAPI) -> None:

@@ -171,6 +171,48 @@ class TestStatus:
             parse.status(small_tailnet().status() | {field: value})
 
 
+class TestPeers:
+    def test_what_status_says_of_them(self) -> None:
+        """Tags where a node has some, and every address."""
+        tailnet = small_tailnet()
+        tailnet.peers[1].tags = ("tag:ci",)
+        tailnet.changed()
+        alice, runner = parse.peers(tailnet.status_with_peers())
+        assert alice.addresses == (ip_address("100.64.0.2"), ip_address("fd7a:115c:a1e0::2"))
+        assert (alice.user_id, alice.tags, alice.online) == (tailnet.user_id(tailnet.peers[0]), (), True)
+        assert runner.tags == ("tag:ci",)
+
+    @pytest.mark.parametrize("raw", [{}, {"Peer": None}, {"Peer": {}}])
+    def test_there_may_be_none(self, raw: Object) -> None:
+        """As when it was not asked for, or the node is alone."""
+        assert parse.peers(raw) == ()
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"UserID": "1"},
+            {"UserID": None},
+            {"TailscaleIPs": ["x"]},
+            {"TailscaleIPs": "x"},
+            {"Tags": [1]},
+            {"Online": 1},
+        ],
+        ids=str,
+    )
+    def test_a_peer_of_another_shape_is_refused(self, changes: Object) -> None:
+        """None is left out in silence."""
+        status = small_tailnet().status_with_peers()
+        next(iter(status["Peer"].values())).update(changes)
+        with pytest.raises(TailscaledError):
+            parse.peers(status)
+
+    @pytest.mark.parametrize("peers", [[], "x", {"key": None}, {"key": []}], ids=str)
+    def test_what_is_no_table_of_peers_is_refused(self, peers: object) -> None:
+        """Nor is anything else taken for one."""
+        with pytest.raises(TailscaledError):
+            parse.peers({"Peer": peers})
+
+
 class TestPrefs:
     def test_every_field_is_taken(self) -> None:
         """The settings by which somebody without root could change who may log in."""
