@@ -22,7 +22,8 @@ CONFIG = "/etc/ssh/sshd_config"
 _UNIT = "ssh.service"
 _SECONDS = 15.0
 _PAUSE = 0.02
-_SCANS_MAX = 50
+# A connection that was being accepted has a process by then, and that has its title.
+_QUIET = 0.5
 # Below the first number of sshd's MaxStartups, whatever else is being logged in.
 _AT_ONCE = 4
 _EFFECTIVE_UID = re.compile(r"^Uid:\s+\d+\s+(\d+)\s", re.MULTILINE)
@@ -63,8 +64,8 @@ class Sshd:
     def reload(self) -> bool:
         """Make every listener read its configuration again, and wait until it has; False where none runs.
 
-        sshd closes its sockets and executes itself anew (sshd.c, sighup_restart), so other sockets mean that it has.
-        Connections that it took before keep what it said then. Raises HostError, also where sshd is gone afterwards.
+        sshd executes itself anew (sshd.c, sighup_restart). Connections that it took before keep what it said then.
+        Raises HostError, also where sshd is gone afterwards.
         """
         before = self.running()
         if not before:
@@ -99,12 +100,18 @@ class Sshd:
 
 
 def _anew(before: Sequence[Listener], now: Sequence[Listener]) -> bool:
-    """Whether each listener has sockets again, and none that it had."""
-    sockets = {listener.pid: {endpoint.inode for endpoint in listener.endpoints} for listener in now}
-    return all(
-        (found := sockets.get(listener.pid)) and not found & {endpoint.inode for endpoint in listener.endpoints}
-        for listener in before
-    )
+    """Whether each listener listens, and has executed itself since.
+
+    Its own sockets are others then; but those that it has from systemd (ssh.socket) are the same, and its stack is the
+    same where the kernel does not choose another place for it each time.
+    """
+    later = {listener.pid: listener for listener in now}
+    return all((found := later.get(one.pid)) is not None and _has_executed(one, found) for one in before)
+
+
+def _has_executed(before: Listener, now: Listener) -> bool:
+    sockets = {endpoint.inode for endpoint in before.endpoints} & {endpoint.inode for endpoint in now.endpoints}
+    return not sockets or now.execution != before.execution
 
 
 def _reachable(running: Sequence[Listener], own: Iterable[IPAddress]) -> list[tuple[str, int]]:
@@ -158,17 +165,18 @@ def end_waiting(proc: Path = Path("/proc")) -> int:
     They go by what sshd's files said when they began. No session is touched, and no connection to another address.
     """
     uid, ended = _uid_before_login(), 0
-    for _ in range(_SCANS_MAX):
+    now = time.monotonic()
+    latest, quiet_at = now + _SECONDS, now + _QUIET
+    while time.monotonic() < min(latest, quiet_at):
         found = [process for process in listeners.processes(proc) if _is_before_login(process, uid)]
         ours = {end.inode for end in listeners.endpoints(proc, state=None) if in_tailnet(end.address)}
         mine = [process for process in found if listeners.inodes(process) & ours]
-        if not mine:
-            break
         for process in mine:
             with suppress(ProcessLookupError):
                 os.kill(int(process.name), signal.SIGKILL)
                 ended += 1
-        # A connection that was being accepted has a process now.
+        if mine:
+            quiet_at = time.monotonic() + _QUIET
         time.sleep(_PAUSE)
     return ended
 

@@ -19,11 +19,12 @@ from tests.support.booted_files import Entry, listing
 from tests.support.documented import commands
 from tests.support.machine import DROP_IN, ENABLE, PASSWORD, Machine, Site
 from tests.support.members import ssh
-from tests.support.roots import Suite
+from tests.support.roots import PROJECT, Suite
 from tests.support.sandbox import Sandbox
 from tests.support.waiting import wait_until
 from tests.support.waiting_login import WaitingLogin
 
+_TYPIST = PROJECT / "tests/support/typist.py"
 _LOGIN = "/etc/ssh", "/etc/pam.d", "/etc/security"
 _SSH_CONFIG = """\
 Host server
@@ -54,14 +55,14 @@ class Desk:
     decision: str = "5f0c3a91"
     """The id that somebody was shown."""
 
-    def type(self, block: str, *, answers: str = "y\n" * 4, at: Sandbox | None = None) -> list[Typed]:
+    def type(self, block: str, *, answer: str = "y", at: Sandbox | None = None) -> list[Typed]:
         """Types a block line by line, in the folder where the packages are, and answers what is asked."""
         lines = self._here(block).replace("\\\n", " ").splitlines()
-        return [self._line(at or self.machine.box, line, answers) for line in lines]
+        return [self._line(at or self.machine.box, line, answer) for line in lines]
 
-    def must(self, block: str, *, answers: str = "y\n" * 4, at: Sandbox | None = None) -> str:
+    def must(self, block: str, *, answer: str = "y", at: Sandbox | None = None) -> str:
         """The same, and every line succeeds; answers what was shown."""
-        typed = self.type(block, answers=answers, at=at)
+        typed = self.type(block, answer=answer, at=at)
         failed = [one for one in typed if one.status != 0]
         assert not failed, (failed, self.machine.report())
         return "".join(one.shown for one in typed)
@@ -79,11 +80,11 @@ class Desk:
         return re.sub("|".join(map(re.escape, names)), lambda match: names[match[0]], text)
 
     @staticmethod
-    def _line(box: Sandbox, line: str, answers: str) -> Typed:
-        argv = ["script", "--quiet", "--return", "--command", f"bash -c {shlex.quote(line)}", "/dev/null"]
-        command = f"cd /root; exec {shlex.join(argv)}"
+    def _line(box: Sandbox, line: str, answer: str) -> Typed:
+        box.write("/run/typist.py", _TYPIST.read_text())
+        command = 'cd /root; exec /usr/bin/python3 /run/typist.py "$0" "$1"'
         env = {"PAGER": "cat", "SYSTEMD_PAGER": "cat", "TERM": "dumb"}
-        done = box.run(["sh", "-euc", command], input=answers, env=env, check=False, timeout=180)
+        done = box.run(["sh", "-euc", command, line, answer], env=env, check=False, timeout=200)
         return Typed(line, done.returncode, done.stdout + done.stderr)
 
     # How things stand
@@ -159,8 +160,8 @@ def test_the_first_screen(desk: Desk) -> None:
     """Who is let in, who is told why not, and how the administrator finds the reason."""
     let_in, refused, explained = commands("README.md", "pam_tailscale").splitlines()
     laptop = desk.site.alices.box
-    assert desk.type(let_in, answers="exit\n", at=laptop)[0].status == 0
-    (told,) = desk.type(refused, answers="\n", at=laptop)
+    assert desk.type(let_in, answer="exit", at=laptop)[0].status == 0
+    (told,) = desk.type(refused, answer="", at=laptop)
     assert re.search(r'tailnet policy does not permit you to SSH as user "bob" \(decision [0-9a-f]{8}\)', told.shown)
     assert "Permission denied (publickey)." in told.shown
     (why,) = desk.type(explained)

@@ -105,8 +105,9 @@ def scene(switched_on: Scene) -> Iterator[Scene]:
 def make_anew(scene: Scene) -> None:
     """So that what one test has left is not what another finds."""
     take_away(scene.host)
-    sh(scene, f"rm -f {FIRST_CONF} {CONFIG}")
+    sh(scene, f"rm -f {FIRST_CONF} {CONFIG}; chmod 0755 /run/pam-tailscale")
     scene.host.install_shims()
+    scene.host.pin()
     scene.host.restart_sshd()
     scene.restart_agent()
     assert switch(scene.host, "enable").status == 0

@@ -67,7 +67,7 @@ def _altered(lab: Lab) -> None:
 
 def _altered_half(lab: Lab) -> None:
     _enabled(lab)
-    lab.edit(lab.host.pam_file, lambda text: text.replace("\nauth", "\n# mine\nauth", 1))
+    lab.edit(lab.host.pam_file, lambda text: text.replace("noaudit", "debug", 1))
 
 
 def _guarded_off(lab: Lab) -> None:
@@ -292,7 +292,7 @@ def _edits_are_gone(lab: Lab) -> None:
 
 
 def _half_is_ours(lab: Lab) -> None:
-    assert "# mine" not in lab.box.read(lab.host.pam_file)
+    assert lab.box.read(lab.host.pam_file) == BLOCK.decode() + lab.host.stock_pam
 
 
 def _nothing_disabled(lab: Lab) -> None:

@@ -18,10 +18,11 @@ SSHD_CONFIG = "/etc/ssh/sshd_config"
 CONFIG_DIRECTORY = "/etc/ssh/sshd_config.d"
 _KEPT = ("/etc", "/usr/libexec/pam-tailscale")
 _STATE = "/var/lib/pam-tailscale"
-_KEEP = "for top in {tops}; do mkdir -p /run/kept$top && cp -a $top/. /run/kept$top; done; cp -a {files} /run/kept"
+_KEEP = "for top in {tops} {state}; do mkdir -p /run/kept$top && cp -a $top/. /run/kept$top; done; cp -a {files} /run/kept"
 _MEND = """
 for top in {tops}; do find $top -mindepth 1 -delete; cp -a /run/kept$top/. $top; done
 find {state} -mindepth 1 -maxdepth 1 ! -name agent -exec rm -r {{}} +
+find /run/kept{state} -mindepth 1 -maxdepth 1 ! -name agent -exec cp -a -t {state} {{}} +
 """
 # What systemd would say where it runs; whatever else it is told, it does nothing and says that all is well.
 _SYSTEMCTL = """
@@ -58,7 +59,7 @@ class Lab:
         penalties = "PerSourcePenalties no\n" if self.host.has_service_names else ""
         self.edit(SSHD_CONFIG, lambda text: f"LogLevel VERBOSE\n{penalties}{text}")
         self._files = f"{SSHD} {self.host.module_file}"
-        self.box.run(["sh", "-eu", "-c", _KEEP.format(tops=" ".join(_KEPT), files=self._files)])
+        self.box.run(["sh", "-eu", "-c", _KEEP.format(tops=" ".join(_KEPT), state=_STATE, files=self._files)])
         self.start_sshd()
         self.whole = self.look()
 

@@ -366,7 +366,7 @@ def checks_of_doctor() -> set[str]:
             elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
                 first = node.args[0]
                 if node.func.id in ("ok", "problem", "warning", "unknown") and isinstance(first, ast.Constant):
-                    found.add(first.value)
+                    found.add(str(first.value))
     return found
 
 
@@ -376,7 +376,7 @@ def _named(node: ast.Assign) -> Iterator[str]:
         values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
         for one, value in zip(targets, values, strict=False):
             if isinstance(one, ast.Name) and one.id == "name" and isinstance(value, ast.Constant):
-                yield value.value
+                yield str(value.value)
 
 
 def test_every_check_of_doctor_is_told() -> None:

@@ -18,10 +18,10 @@ OWN6 = ipaddress.ip_address("fd7a:115c:a1e0::1")
 REFUSED = "nobody@100.64.0.1: Permission denied (publickey,password)."
 
 
-def listener(*ends: tuple[str, int, int], pid: int = 700) -> Listener:
+def listener(*ends: tuple[str, int, int], pid: int = 700, execution: int = 0) -> Listener:
     """An sshd that listens there: address, port, inode."""
     endpoints = tuple(Endpoint(ipaddress.ip_address(address), port, inode) for address, port, inode in ends)
-    return Listener(pid, "/usr/sbin/sshd", "sshd: /usr/sbin/sshd -D [listener]", endpoints)
+    return Listener(pid, "/usr/sbin/sshd", "sshd: /usr/sbin/sshd -D [listener]", endpoints, execution)
 
 
 class Machine:
@@ -72,6 +72,13 @@ def test_it_is_told_by_signal_where_systemd_did_not_start_it(machine: Machine) -
     """And has read its files when it listens on other sockets."""
     assert Sshd().reload()
     assert machine.killed == [(700, signal.SIGHUP)]
+
+
+def test_one_that_has_its_socket_from_systemd_keeps_it(machine: Machine) -> None:
+    """ssh.socket: what is another then is where its stack begins."""
+    machine.running = [listener(("::", 22, 2), execution=1)]
+    machine.next = [listener(("::", 22, 2), execution=2)]
+    assert Sshd().reload()
 
 
 def test_it_is_told_by_systemd_where_that_started_it(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,6 +203,7 @@ def test_only_what_waits_to_log_in_over_the_tailnet_is_ended(tmp_path: Path, mon
 
     monkeypatch.setattr(os, "kill", kill)
     monkeypatch.setattr(sshd, "_uid_before_login", lambda: SSHD_UID)
+    monkeypatch.setattr(sshd, "_QUIET", 0.1)
     assert sshd.end_waiting(tmp_path) == 2
     assert killed == [(800, signal.SIGKILL), (801, signal.SIGKILL)]
 
@@ -206,5 +214,5 @@ def test_ending_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     proc.tables(line("01004064:0016", "01", 40), "")
     (proc.process("800", "/usr/sbin/sshd", "sshd: [accepted]", (40,)) / "status").write_text("Uid:\t0\t0\t0\t0\n")
     monkeypatch.setattr(os, "kill", lambda *_: None)
-    monkeypatch.setattr(sshd, "_PAUSE", 0)
-    assert sshd.end_waiting(tmp_path) == sshd._SCANS_MAX
+    monkeypatch.setattr(sshd, "_SECONDS", 0.1)
+    assert sshd.end_waiting(tmp_path) > 0

@@ -1,6 +1,5 @@
 """Preconditions about sshd, beyond the one case for each row that test_table.py has."""
 
-
 import pytest
 
 from pam_tailscale.host.answers import Answers
