@@ -34,8 +34,6 @@ class Listener:
     command: str
     """Its title, as sshd sets it: `sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups`."""
     endpoints: tuple[Endpoint, ...]
-    execution: int = 0
-    """Where its stack begins, which is another address each time that it executes itself (proc_pid_stat(5), 28)."""
 
 
 def find(proc: Path = _PROC) -> tuple[Listener, ...]:
@@ -49,7 +47,7 @@ def find(proc: Path = _PROC) -> tuple[Listener, ...]:
             continue
         mine = tuple(sockets[inode] for inode in sorted(inodes(process)) if inode in sockets)
         if mine:
-            found.append(Listener(int(process.name), program, title(process), mine, _stack(process)))
+            found.append(Listener(int(process.name), program, title(process), mine))
     return tuple(found)
 
 
@@ -64,13 +62,6 @@ def title(process: Path) -> str:
         return (process / "cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
     except OSError:
         return ""
-
-
-def _stack(process: Path) -> int:
-    try:
-        return int((process / "stat").read_text(errors="replace").rpartition(")")[2].split()[25])
-    except (OSError, ValueError, IndexError):
-        return 0
 
 
 def inodes(process: Path) -> frozenset[int]:

@@ -19,7 +19,7 @@ from pam_tailscale.model import IPAddress, in_tailnet
 
 PROGRAM = "/usr/sbin/sshd"
 CONFIG = "/etc/ssh/sshd_config"
-_UNIT = "ssh.service"
+_UNIT, _SOCKET = "ssh.service", "ssh.socket"
 _SECONDS = 15.0
 _PAUSE = 0.02
 # A connection that was being accepted has a process by then, and that has its title.
@@ -48,6 +48,10 @@ class Sshd:
         """Its listeners; none where it is down, or where systemd listens for it."""
         return listeners.find()
 
+    def is_up(self) -> bool:
+        """Whether it takes connections, or systemd does and starts it at the first."""
+        return bool(self.running()) or units.is_active(_SOCKET)
+
     def test(self) -> None:
         """Have sshd read its files as they are now. Raises HostError with what it complains about."""
         done = _run([PROGRAM, "-t", "-f", CONFIG])
@@ -64,21 +68,24 @@ class Sshd:
     def reload(self) -> bool:
         """Make every listener read its configuration again, and wait until it has; False where none runs.
 
-        sshd executes itself anew (sshd.c, sighup_restart). Connections that it took before keep what it said then.
-        Raises HostError, also where sshd is gone afterwards.
+        sshd executes itself anew (sshd.c, sighup_restart). One that has its socket from systemd would try to listen
+        there itself and end, so that one is restarted; sessions go on (KillMode=process). Connections that were taken
+        before keep what it said then. Raises HostError, also where sshd is gone afterwards.
         """
-        before = self.running()
-        if not before:
+        if not self.is_up():
             return False
         self.test()
-        by_systemd = units.main_pid(_UNIT)
+        before, by_systemd, has_socket = self.running(), units.main_pid(_UNIT), units.is_active(_SOCKET)
+        if has_socket:
+            units.restart(_UNIT)
         for listener in before:
-            if listener.pid == by_systemd:
-                units.reload(_UNIT)
-            else:
+            if listener.pid != by_systemd:
                 os.kill(listener.pid, signal.SIGHUP)
+            elif not has_socket:
+                units.reload(_UNIT)
+        wait_for = [listener for listener in before if not (has_socket and listener.pid == by_systemd)]
         deadline = time.monotonic() + _SECONDS
-        while not _anew(before, self.running()):
+        while not (self.running() and _anew(wait_for, self.running())):
             if time.monotonic() > deadline:
                 raise HostError("sshd does not listen as before after it was told to read its configuration again")
             time.sleep(_PAUSE)
@@ -100,18 +107,12 @@ class Sshd:
 
 
 def _anew(before: Sequence[Listener], now: Sequence[Listener]) -> bool:
-    """Whether each listener listens, and has executed itself since.
-
-    Its own sockets are others then; but those that it has from systemd (ssh.socket) are the same, and its stack is the
-    same where the kernel does not choose another place for it each time.
-    """
-    later = {listener.pid: listener for listener in now}
-    return all((found := later.get(one.pid)) is not None and _has_executed(one, found) for one in before)
-
-
-def _has_executed(before: Listener, now: Listener) -> bool:
-    sockets = {endpoint.inode for endpoint in before.endpoints} & {endpoint.inode for endpoint in now.endpoints}
-    return not sockets or now.execution != before.execution
+    """Whether each listener listens, and on no socket that it had: it makes them when it executes itself."""
+    sockets = {listener.pid: {endpoint.inode for endpoint in listener.endpoints} for listener in now}
+    return all(
+        (found := sockets.get(listener.pid)) and not found & {endpoint.inode for endpoint in listener.endpoints}
+        for listener in before
+    )
 
 
 def _reachable(running: Sequence[Listener], own: Iterable[IPAddress]) -> list[tuple[str, int]]:

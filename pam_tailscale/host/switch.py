@@ -117,7 +117,7 @@ class Switch:
         """
         for file in files:
             self._files.must_be_writable(file.path)
-        if not self._sshd.running():
+        if not self._sshd.is_up():
             return
         try:
             self._sshd.test()

@@ -30,6 +30,16 @@ def reload(unit: str) -> None:
     _must("reload", unit)
 
 
+def restart(unit: str) -> None:
+    """`systemctl restart`. Raises HostError."""
+    _must("restart", unit)
+
+
+def is_active(unit: str) -> bool:
+    """Whether systemd runs a unit now; False without systemd."""
+    return booted() and _systemctl("is-active", "--quiet", unit).returncode == 0
+
+
 def start_agent() -> None:
     """Start the agent where systemd runs it; nothing where it runs already. Raises HostError."""
     if booted():

@@ -8,7 +8,6 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,17 +104,16 @@ class Desk:
     def nothing_is_left(self) -> None:
         """The files are what they were, the LAN goes on, and nobody gets in by what was ours."""
         assert self.who_may_log_in() == self.before
+        self.sshd_answers()
         assert tried(self.site, self.machine, *ON_LAN, *BURGLARS, *INVITED) == {
             **LAN_AS_ALWAYS,
             **all_are("refused", (*BURGLARS, *INVITED)),
         }
 
-    @contextmanager
-    def stopped(self, unit: str) -> Iterator[None]:
-        """While a unit does not run."""
-        self.machine.run(f"systemctl stop {unit}")
-        yield
-        self.machine.run(f"systemctl is-active {unit}")
+    def sshd_answers(self) -> None:
+        """Waits until it listens, which it does not for a moment when it reads its configuration again."""
+        door = ON_LAN[1]
+        wait_until(lambda: tried(self.site, self.machine, door) == all_are("refused", [door]), 10, "sshd answers")
 
 
 def about_login(machine: Machine) -> dict[str, Entry]:
@@ -146,6 +144,14 @@ def desk(installed: Desk) -> Desk:
     """The host is on."""
     installed.switch_on()
     return installed
+
+
+@pytest.fixture
+def without_the_command(desk: Desk) -> Iterator[None]:
+    """While pam-tailscale is gone."""
+    desk.machine.run("mv /usr/bin/pam-tailscale /usr/bin/pam-tailscale.gone")
+    yield
+    desk.machine.run("mv /usr/bin/pam-tailscale.gone /usr/bin/pam-tailscale")
 
 
 # README
@@ -240,6 +246,14 @@ def alter_a_half(desk: Desk) -> None:
     path = desk.machine.pam_half
     desk.machine.run(f"sed -i 's/die/ignore/' {path}")
     wait_until(lambda: not desk.machine.box.exists(DROP_IN), 5, "the drop-in is out of force")
+
+
+def test_documents_are_where_the_pages_say(desk: Desk) -> None:
+    """And pages, other than those of programs that a host need not have."""
+    sources = [page.read_text() for page in sorted((PROJECT / "man").iterdir())]
+    named = sorted({path for text in sources for path in re.findall(r"^\.Pa (/usr/\S+)", text, re.MULTILINE)})
+    assert len(named) > 2
+    desk.machine.run(f"ls -d {' '.join(named)}")
 
 
 def test_what_check_halves_did(desk: Desk) -> None:
@@ -377,29 +391,35 @@ def test_looking_and_switching_off(desk: Desk) -> None:
     desk.nothing_is_left()
 
 
-def test_switching_off_by_hand(desk: Desk) -> None:
-    """In the document's order; at each step the tailnet's door is shut to whoever the policy does not let in."""
-    desk.machine.run("mv /usr/bin/pam-tailscale /usr/bin/pam-tailscale.gone")
-    half = 3 if desk.machine.has_service_names else 4
+def test_switching_off_by_hand(desk: Desk, without_the_command: None) -> None:  # noqa: ARG001
+    """In the document's order; after each step the tailnet's door is shut to whoever the policy does not let in."""
     first = commands("docs/break-glass.md", "Without our command", 1)
     waiting = commands("docs/break-glass.md", "Without our command", 2)
     from_9_8 = commands("docs/break-glass.md", "Without our command", 3)
     before_9_8 = commands("docs/break-glass.md", "Without our command", 4)
     last = commands("docs/break-glass.md", "Without our command", 5)
-    for block in (first, waiting, {3: from_9_8, 4: before_9_8}[half], last):
+    for block in (first, waiting, from_9_8 if desk.machine.has_service_names else before_9_8, last):
         desk.must(block)
+        desk.sshd_answers()
         assert tried(desk.site, desk.machine, *BURGLARS) == all_are("refused", BURGLARS)
     desk.nothing_is_left()
-    desk.machine.run("mv /usr/bin/pam-tailscale.gone /usr/bin/pam-tailscale")
     assert desk.machine.failed_units() == []
-    desk.machine.run("pam-tailscale enable --refresh --yes")
-    desk.nothing_is_left()
+
+
+def test_what_is_off_by_hand_stays_off(desk: Desk) -> None:
+    """An upgrade does not switch it on again."""
+    blocks = [commands("docs/break-glass.md", "Without our command", 1)]
+    blocks.append(commands("docs/break-glass.md", "Without our command", 5))
+    desk.must("".join(blocks))
+    assert "It is not switched on here" in desk.machine.run("pam-tailscale enable --refresh --yes").stdout
+    assert not desk.lets_in()
 
 
 def test_sshd_does_not_start(desk: Desk) -> None:
     """Because of a drop-in that somebody has spoilt."""
     desk.machine.run(f"systemctl stop pam-tailscale-halves.path; echo Nonsense yes >> {DROP_IN}; systemctl stop ssh")
     desk.must(commands("docs/break-glass.md", "sshd does not start"))
+    desk.sshd_answers()
     assert tried(desk.site, desk.machine, *ON_LAN, *BURGLARS) == {**LAN_AS_ALWAYS, **all_are("refused", BURGLARS)}
 
 

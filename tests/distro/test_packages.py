@@ -14,7 +14,7 @@ import pytest
 
 from pam_tailscale import __version__
 from tests.support import debs
-from tests.support.booted import booted_root
+from tests.support.booted import Booted, booted_root
 from tests.support.roots import PROJECT, Suite
 from tests.support.sandbox import Sandbox
 
@@ -48,7 +48,7 @@ CONTENT = {
         "usr/lib/sysusers.d/pam-tailscale.conf": 0o644,
     },
 }
-DIRECTORIES = {"etc/pam-tailscale", "var/lib/pam-tailscale"}
+DIRECTORIES = {"etc/pam-tailscale", "var/lib/pam-tailscale", "var/lib/pam-tailscale/halves"}
 """Of ours, and empty: who may write there is what matters."""
 DOCUMENTATION = ("usr/share/doc/", "usr/share/man/")
 
@@ -217,6 +217,39 @@ def test_piuparts_finds_nothing(checks: Sandbox, suite: Suite) -> None:
     checks.bind(booted_root(suite), "/root-of-debian")
     done = checks.run(["sh", "-euc", _PIUPARTS, "sh", suite], check=False, timeout=280)
     assert done.returncode == 0, done.stdout
+
+
+# debian/files says that the tree needs no building. The packages are installed before, because autopkgtest would want
+# apt-utils in the testbed to make a repository of them.
+_AUTOPKGTEST = """\
+mkdir -p /target /tmp/upper /tmp/work
+mount -t overlay -o lowerdir=/root-of-debian,upperdir=/tmp/upper,workdir=/tmp/work overlay /target
+for name in dev proc sys; do mount --rbind /$name /target/$name; done
+for name in run tmp; do mount -t tmpfs tmpfs /target/$name; done
+echo > /target/etc/apt/sources.list
+cp /packages/*.deb /target/srv
+tar -C /srv -xf /packages/*.tar.xz
+touch /srv/pam-tailscale/debian/files
+exec autopkgtest --no-built-binaries --setup-commands='apt-get install --yes /srv/*.deb' --output-dir=/srv/output \\
+    /srv/pam-tailscale -- chroot /target 2>&1
+"""
+
+
+def test_autopkgtest_logs_in(checks: Sandbox, suite: Suite) -> None:
+    """debian/tests/login in a chroot: on, logins that must succeed and that must not, off."""
+    checks.bind(booted_root(suite), "/root-of-debian")
+    done = checks.run(["sh", "-euc", _AUTOPKGTEST], check=False, timeout=280)
+    assert done.returncode == 0, done.stdout
+    assert checks.read("/srv/output/summary").split() == ["login", "PASS"]
+
+
+def test_the_same_login_where_systemd_runs_the_services(suite: Suite, packages: tuple[Path, ...]) -> None:
+    """As autopkgtest would do it in a container or a virtual machine: with our units."""
+    with Sandbox(booted_root(suite), hostname="testbed") as hardware, Booted(hardware) as machine:
+        debs.install(machine.system, packages)
+        machine.system.bind(PROJECT, "/srv/pam-tailscale")
+        done = machine.system.run(["/srv/pam-tailscale/debian/tests/login"], check=False, timeout=200)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_installing_changes_nothing_about_who_may_log_in(suite: Suite, packages: tuple[Path, ...]) -> None:

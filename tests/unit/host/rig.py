@@ -40,6 +40,9 @@ class RecordingSshd(Sshd):
     def running(self) -> tuple[Listener, ...]:
         return (Listener(1, "/usr/sbin/sshd", "sshd", ()),) if self.up else ()
 
+    def is_up(self) -> bool:
+        return self.up
+
     def test(self) -> None:
         if self.complaint:
             raise HostError(self.complaint)

@@ -61,8 +61,8 @@ time.sleep(60)
 
 @pytest.fixture
 def mounted(tmp_path: Path) -> Iterator[Path]:
-    """A directory with a file system of its own, as the host has several."""
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", tmp_path], check=True)
+    """A directory with a file system of its own; whatever is mounted there is seen by all who share it."""
+    subprocess.run(["mount", "-t", "tmpfs", "--make-shared", "tmpfs", tmp_path], check=True)
     try:
         yield tmp_path
     finally:

@@ -77,7 +77,13 @@ except OSError:
     facts.append("no terminal")
 print("nobody reads this")
 return (Outcome(json.dumps(facts), "", "", ""),)"""
-    before = "signal.signal(signal.SIGTERM, lambda *_: None)\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])"
+    before = """
+import fcntl, pty, termios
+os.setsid()
+fcntl.ioctl(pty.openpty()[1], termios.TIOCSCTTY, 0)
+os.close(os.open("/dev/tty", os.O_RDWR))
+signal.signal(signal.SIGTERM, lambda *_: None)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])"""
     (outcome,) = prove(script, before)["outcomes"]
     assert json.loads(outcome[0]) == [1, 0, 0, True, "/dev/null", "/dev/null", "/dev/null", "no terminal"]
 

@@ -18,10 +18,10 @@ OWN6 = ipaddress.ip_address("fd7a:115c:a1e0::1")
 REFUSED = "nobody@100.64.0.1: Permission denied (publickey,password)."
 
 
-def listener(*ends: tuple[str, int, int], pid: int = 700, execution: int = 0) -> Listener:
+def listener(*ends: tuple[str, int, int], pid: int = 700) -> Listener:
     """An sshd that listens there: address, port, inode."""
     endpoints = tuple(Endpoint(ipaddress.ip_address(address), port, inode) for address, port, inode in ends)
-    return Listener(pid, "/usr/sbin/sshd", "sshd: /usr/sbin/sshd -D [listener]", endpoints, execution)
+    return Listener(pid, "/usr/sbin/sshd", "sshd: /usr/sbin/sshd -D [listener]", endpoints)
 
 
 class Machine:
@@ -37,6 +37,7 @@ class Machine:
         monkeypatch.setattr(sshd, "PROGRAM", f"{directory}/bin/sshd")
         monkeypatch.setattr(listeners, "find", lambda: tuple(self.running))
         monkeypatch.setattr(units, "main_pid", lambda _: 0)
+        monkeypatch.setattr(units, "is_active", lambda _: False)
         monkeypatch.setattr(os, "kill", self.kill)
         self.program("sshd", "exit 0")
 
@@ -74,11 +75,22 @@ def test_it_is_told_by_signal_where_systemd_did_not_start_it(machine: Machine) -
     assert machine.killed == [(700, signal.SIGHUP)]
 
 
-def test_one_that_has_its_socket_from_systemd_keeps_it(machine: Machine) -> None:
-    """ssh.socket: what is another then is where its stack begins."""
-    machine.running = [listener(("::", 22, 2), execution=1)]
-    machine.next = [listener(("::", 22, 2), execution=2)]
+def test_one_that_has_its_socket_from_systemd(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told to read its files it would end (ssh.socket): it is restarted, also where it is not there yet."""
+    told = []
+
+    def restart(unit: str) -> None:
+        told.append(unit)
+        machine.running = [listener(("::", 22, 2), pid=701)]
+
+    monkeypatch.setattr(units, "is_active", lambda unit: unit == "ssh.socket")
+    monkeypatch.setattr(units, "main_pid", lambda _: 700)
+    monkeypatch.setattr(units, "restart", restart)
     assert Sshd().reload()
+    machine.running = []
+    assert Sshd().is_up()
+    assert Sshd().reload()
+    assert (told, machine.killed) == (["ssh.service", "ssh.service"], [])
 
 
 def test_it_is_told_by_systemd_where_that_started_it(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,6 +110,7 @@ def test_it_is_told_by_systemd_where_that_started_it(machine: Machine, monkeypat
 def test_where_none_runs_none_is_told(machine: Machine) -> None:
     """False: it counts at the next start."""
     machine.running = []
+    assert not Sshd().is_up()
     assert not Sshd().reload()
     assert machine.killed == []
 

@@ -50,6 +50,8 @@ def test_what_each_asks(systemd: Systemd) -> None:
     units.watch()
     units.unwatch()
     units.reload("ssh.service")
+    units.restart("ssh.service")
+    assert units.is_active("ssh.socket")
     assert units.main_pid("ssh.service") == 4711
     assert systemd.asked == [
         "start pam-tailscale-agent.service",
@@ -58,6 +60,8 @@ def test_what_each_asks(systemd: Systemd) -> None:
         "cat pam-tailscale-halves.path",
         "disable --quiet --now pam-tailscale-halves.path",
         "reload ssh.service",
+        "restart ssh.service",
+        "is-active --quiet ssh.socket",
         "show --property=MainPID --value ssh.service",
     ]
 
@@ -70,6 +74,7 @@ def test_without_systemd_nothing_is_asked(systemd: Systemd, tmp_path: Path, monk
     units.unwatch()
     assert not units.reload_agent()
     assert not units.watches()
+    assert not units.is_active("ssh.socket")
     assert units.main_pid("ssh.service") == 0
     assert systemd.asked == []
 
