@@ -3,6 +3,7 @@
 import dataclasses
 import pwd
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 from pam_tailscale import config as configs
@@ -12,7 +13,7 @@ from pam_tailscale.config import Config
 from pam_tailscale.errors import ConfigError, HostError, TailscaledError
 from pam_tailscale.host import gather_files, gather_people, gather_session, gather_sshd, gather_tailnet
 from pam_tailscale.host.arrangement import PATHS, Present, without
-from pam_tailscale.host.facts import Facts, Host, HostAddress, Session, Unknown, User
+from pam_tailscale.host.facts import Facts, Host, HostAddress, Session, Sshd, Unknown, User
 from pam_tailscale.host.files import Files
 from pam_tailscale.model import Pin
 
@@ -59,6 +60,7 @@ def gather(config: Config, pin: Pin | None, *, config_problem: str = "", pin_pro
     base = _base(present, unknown)
     addresses = _addresses(unknown)
     sshd = gather_sshd.look()
+    unknown += _unread(sshd)
     return Facts(
         config=config,
         config_problem=config_problem,
@@ -83,6 +85,12 @@ def gather(config: Config, pin: Pin | None, *, config_problem: str = "", pin_pro
         own_session=_session(config),
         unknown=tuple(unknown),
     )
+
+
+def _unread(sshd: Sshd) -> Iterator[Unknown]:
+    """What sshd takes of its configuration, and was not understood here; what it does not take it says itself."""
+    if not sshd.complaint:
+        yield from (Unknown("what sshd_config says", problem) for problem in sshd.config.problems)
 
 
 def _present() -> Present:

@@ -4,6 +4,7 @@ import fnmatch
 import grp
 import os
 import pwd
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -13,21 +14,29 @@ from pam_tailscale.host.effective import Effective
 from pam_tailscale.host.facts import Way
 
 _SHADOW = Path("/etc/shadow")
+_NSSWITCH = Path("/etc/nsswitch.conf")
 _NOLOGIN = frozenset({"nologin", "false", "sync"})
 _DAY = 86400
-_EVERYBODY = ("authorizedkeyscommand", "trustedusercakeys")
+_KEYS_OF_OTHERS = ("authorizedkeyscommand", "trustedusercakeys")
+_NO_KEYS = ("gssapiauthentication", "hostbasedauthentication")
+_SERVICE = re.compile(r"[a-z_]+")
+_LOCAL = frozenset({"files", "compat", "systemd", "db"})
+"""Services of nsswitch.conf(5) whose accounts are this host's own."""
 
 
 def ways_in(
-    values: Effective, accounts: Iterable[pwd.struct_passwd] | None = None, shadow: Path = _SHADOW
+    values: Effective,
+    accounts: Iterable[pwd.struct_passwd] | None = None,
+    shadow: Path = _SHADOW,
+    nsswitch: Path = _NSSWITCH,
 ) -> tuple[Way, ...]:
     """One way for each account that has one, by what sshd's configuration says of connections in general.
 
-    `accounts`: by default all that the host lists.
+    `accounts`: by default all that the host lists; a directory's may not be among them, so it counts as one.
     """
-    everybody = [keyword for keyword in _EVERYBODY if values.is_set(keyword)]
+    everybody = [keyword for keyword in _KEYS_OF_OTHERS if values.is_set(keyword)]
     hashes = _hashes(shadow)
-    found = []
+    found = [Way(f"accounts of {name}", "password") for name in _directories(nsswitch) if _takes_passwords(values)]
     for account in pwd.getpwall() if accounts is None else accounts:
         if not _may_log_in(account, values):
             continue
@@ -47,11 +56,24 @@ def _by(
         yield from everybody
         if any(map(_has_key, _key_files(account, values.one("authorizedkeysfile").split()))):
             yield "key"
-    takes = values.says("passwordauthentication") or (
-        values.says("kbdinteractiveauthentication") and values.says("usepam")
-    )
-    if takes and root == "yes" and is_password(hashes.get(account.pw_name, account.pw_passwd)):
+    yield from (keyword for keyword in _NO_KEYS if values.says(keyword))
+    if _takes_passwords(values) and root == "yes" and is_password(hashes.get(account.pw_name, account.pw_passwd)):
         yield "password"
+
+
+def _takes_passwords(values: Effective) -> bool:
+    asked_by_pam = values.says("kbdinteractiveauthentication") and values.says("usepam")
+    return values.says("passwordauthentication") or asked_by_pam
+
+
+def _directories(nsswitch: Path) -> list[str]:
+    """Where accounts come from beside this host's own files."""
+    with suppress(OSError):
+        for line in nsswitch.read_text(errors="replace").splitlines():
+            database, _, services = line.partition("#")[0].partition(":")
+            if database.strip() == "passwd":
+                return [name for name in _SERVICE.findall(re.sub(r"\[.*?\]", "", services)) if name not in _LOCAL]
+    return []
 
 
 def _may_log_in(account: pwd.struct_passwd, values: Effective) -> bool:

@@ -19,9 +19,10 @@ from tests.support.host import CONFIG, DISABLED, DROP_IN, HALVES, PIN, Host
 from tests.support.roots import Suite
 from tests.support.scene import Scene, check_rule, serve
 from tests.support.shims import compile_module
-from tests.support.switching import killed_at, look, switch, take_away
+from tests.support.switching import Looked, killed_at, look, switch, take_away
 from tests.support.waiting import wait_until
 
+AGENTS = "/var/lib/pam-tailscale/agent"
 FIRST_CONF = "/etc/ssh/sshd_config.d/05-first.conf"
 KNOWN = {"units", "ssh-unit", "empty-passwords", "shared-accounts"}
 """What is never in order here: there is no systemd, decoy has an empty password, and the runner is let in as people."""
@@ -124,16 +125,21 @@ def test_in_order(scene: Scene) -> None:
 
 def test_it_changes_nothing(scene: Scene) -> None:
     """Not a file, not a lock, not a check, not a session; and a person who logs in meanwhile is not in its way."""
-    before = look(scene.host)
+    before = files(scene)
     with scene.rules(nodes_rule([scene.nodes.alice], {"alice": "="}), check_rule([scene.nodes.bob], {"bob": "="})):
         doctor(scene, "alice", "--from", "100.64.0.2")
         doctor(scene, "bob", "--from", "100.64.0.3")
         assert scene.checks()["pending"] == []
         assert scene.login("alice").returncode == 0
     scene.restart_agent()  # it warns of a control plane that it does not reach, once a rule asks for checks
-    assert look(scene.host) == before
+    assert files(scene) == before
     assert scene.host.unfinished_logins() == []
     assert scene.host.box.run(["sh", "-c", "ls /run/faillock 2> /dev/null || true"]).stdout == ""
+
+
+def files(scene: Scene) -> Looked:
+    """All of them, but for what the agent itself remembers."""
+    return {path: entry for path, entry in look(scene.host).items() if not path.startswith(AGENTS)}
 
 
 def test_on_one_screen(scene: Scene) -> None:
@@ -296,7 +302,7 @@ DAMAGES = [
         "two-methods",
         do=write_and_reload(FIRST_CONF, "Match Address 100.64.0.0/10\n    AuthenticationMethods none,publickey\n"),
         by_hand=remove_and_reload,
-        also=frozenset({"several-methods", "effective", "sshd-running"}),
+        also=frozenset({"several-methods", "earlier-setting", "effective", "sshd-running"}),
     ),
     # The module and the agent.
     Damage(
@@ -309,6 +315,7 @@ DAMAGES = [
         "pam-refuses",
         do=lambda scene: scene.host.box.write(scene.host.module_file, compile_module(scene.host.box, LETS_IN)),
         by_hand=lambda scene: scene.host.install_shims(),
+        also=frozenset({"sshd-running"}),
     ),
     Damage("pam-mode", do=observe, by_hand=enforce),
     Damage("agent-down", do=stop_agent, by_hand=Scene.restart_agent, also=frozenset({"pam-mode"})),

@@ -359,6 +359,7 @@ FAULTS: tuple[Fault, ...] = (
         "pam_service_edited",
         lambda lab: lab.edit(PAM_SSHD, lambda text: f"{text}session optional pam_permit.so local\n"),
         after=_edits_are_kept,
+        suites=OLD_ONLY,
     ),
     Fault("module_broken", lambda lab: lab.write(lab.host.module_file, "\x7fELF nonsense"), name="damaged"),
     Fault("module_broken", lambda lab: lab.run("rm", lab.host.module_file), name="missing"),
@@ -375,12 +376,12 @@ FAULTS: tuple[Fault, ...] = (
     Fault("sshd_old", says_version("OpenSSH_8.9p1")),
     Fault("sshd_config_broken", lambda lab: lab.write(f"{CONFIG_DIRECTORY}/60-local.conf", "NoSuchKeyword yes\n")),
     Fault("other_program", _other_program),
-    Fault("replaced_program", _upgraded),
+    Fault("replaced_program", _upgraded, suites=NEW_ONLY),
     Fault("other_config", _other_config),
     Fault("other_listeners", _second_sshd, suites=NEW_ONLY, after=not_on_port_2222),
     Fault("not_running", lambda lab: lab.host.stop_sshd(), lan=False, after=Lab.start_sshd),
     Fault("socket_activation", _socket_activation, suites=NEW_ONLY, lan=False, after=Lab.start_sshd),
-    Fault("several_ports", configured("Port 22\nPort 2222\n"), after=_on_port_2222),
+    Fault("several_ports", configured("Port 22\nPort 2222\n"), after=_on_port_2222, suites=NEW_ONLY),
     Fault("not_on_tailnet", configured(f"ListenAddress {LAN[4]}\n")),
     Fault("unit_masked", lambda lab: lab.systemd("LoadState=masked"), suites=NEW_ONLY),
     Fault("unit_not_guarded", lambda lab: lab.systemd("ExecReload=\nDropInPaths=/etc/x.conf"), suites=NEW_ONLY),
@@ -398,8 +399,12 @@ FAULTS: tuple[Fault, ...] = (
     Fault("command_line", option),
     Fault("no_pam", _without_pam),
     Fault("use_dns", configured("UseDNS yes\n"), suites=OLD_ONLY),
-    Fault("keys_command", configured("AuthorizedKeysCommand /bin/true\nAuthorizedKeysCommandUser nobody\n")),
-    Fault("several_methods", configured(TWO_METHODS), REPLACE, lan=False, name="replace"),
+    Fault(
+        "keys_command",
+        configured("AuthorizedKeysCommand /bin/true\nAuthorizedKeysCommandUser nobody\n"),
+        suites=NEW_ONLY,
+    ),
+    Fault("several_methods", configured(TWO_METHODS), REPLACE, lan=False, name="replace", suites=OLD_ONLY),
     Fault(
         "several_methods", configured(TWO_METHODS), WITH_KEY, lan=False, name="with-key", after=with_a_key_alone_nobody
     ),
@@ -414,12 +419,12 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "no_keys_allowed", configured(f"{TWO_METHODS}Match User bob\nPubkeyAuthentication no\n"), WITH_KEY, lan=False
     ),
-    Fault("no_keys", configured("PubkeyAuthentication no\n")),
+    Fault("no_keys", configured("PubkeyAuthentication no\n"), suites=OLD_ONLY),
     Fault("force_command", configured("ForceCommand echo forced\n"), suites=NEW_ONLY, after=_command_is_forced),
     Fault("chroot", configured("ChrootDirectory /\n"), suites=OLD_ONLY),
-    Fault("user_lists", configured("DenyUsers bob\n"), after=_bob_stays_out),
-    Fault("root_kept_out", _root_kept_out, after=root_stays_out),
-    Fault("root_kept_out", _root_kept_out, ("--allow-root",), name="allowed", after=_root_gets_in),
+    Fault("user_lists", configured("DenyUsers bob\n"), after=_bob_stays_out, suites=OLD_ONLY),
+    Fault("root_kept_out", _root_kept_out, after=root_stays_out, suites=OLD_ONLY),
+    Fault("root_kept_out", _root_kept_out, ("--allow-root",), name="allowed", after=_root_gets_in, suites=NEW_ONLY),
     Fault("root_by_agent", _root_by_agent, suites=OLD_ONLY, after=_root_gets_in),
     Fault(
         "own_exempt_list",
@@ -449,7 +454,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("observes", _observing),
     Fault("agent_config_damaged", lambda lab: lab.host.configure("damaged")),
     Fault("first_pin", lambda _: None, after=_pinned_now),
-    Fault("other_pin", lambda lab: lab.write(PIN, OTHER_PIN), ("--repin",), after=_pinned_now),
+    Fault("other_pin", lambda lab: lab.write(PIN, OTHER_PIN), ("--repin",), after=_pinned_now, suites=OLD_ONLY),
     Fault("damaged_pin", lambda lab: lab.write(PIN, "{}"), ("--repin",), NEW_ONLY, after=_pinned_now),
     # People
     Fault("no_other_way", _with_key, ("--no-other-way",), OLD_ONLY, lan=False, after=lan_stays_shut),
@@ -461,9 +466,9 @@ FAULTS: tuple[Fault, ...] = (
         name="address",
         lan=False,
     ),
-    Fault("cut_off", refused_session, ("--cut-me-off",), node=lambda scene: scene.nodes.bob),
+    Fault("cut_off", refused_session, ("--cut-me-off",), node=lambda scene: scene.nodes.bob, suites=NEW_ONLY),
     Fault("cut_off_unknown", _session_without_agent, suites=NEW_ONLY, node=lambda scene: scene.nodes.alice),
-    Fault("asked_after_pinning", lambda _: None, node=lambda scene: scene.nodes.alice),
+    Fault("asked_after_pinning", lambda _: None, node=lambda scene: scene.nodes.alice, suites=OLD_ONLY),
     Fault("check_ahead", _checked_session, suites=NEW_ONLY, node=lambda scene: scene.nodes.alice),
 )
 

@@ -44,6 +44,11 @@ def reloads(host: Host, status: int) -> None:
     host.install_systemctl(f'echo "$*" >> {_ASKED}\nexit {status}\n')
 
 
+def has_socket_activation(host: Host) -> None:
+    """Systemd listens for sshd."""
+    host.box.write("/usr/local/sbin/systemctl", f'#!/bin/sh\necho "$*" >> {_ASKED}\n', 0o755)
+
+
 def asked(host: Host) -> list[str]:
     """What systemctl was asked to do."""
     return host.box.read(_ASKED).splitlines() if host.box.exists(_ASKED) else []
@@ -306,6 +311,22 @@ def alterations(host: Host) -> Sequence[Callable[[], object]]:
         lambda: host.box.run(["rm", host.pam_file]),
         lambda: host.box.run(["rm", "-f", str(paths.PAM_SERVICE), str(paths.NOT_TAILNET)]),
     ]
+
+
+def test_a_sshd_that_has_its_socket_from_systemd_is_restarted(host: Host) -> None:
+    """Told to read its files again it would end. With a configuration that it refuses it is left alone."""
+    has_socket_activation(host)
+    host.box.run(["rm", host.pam_file])
+    assert host.check_halves("--reload", check=False).returncode == 0
+    assert asked(host) == ["--quiet is-active ssh.socket", "try-restart ssh.service"]
+    host.install_halves()
+    host.box.run(["rm", host.pam_file])
+    host.box.write("/etc/ssh/sshd_config.d/60-broken.conf", "NoSuchKeyword yes\n")
+    try:
+        assert host.check_halves("--reload", check=False).returncode == 1
+    finally:
+        host.box.run(["rm", "/etc/ssh/sshd_config.d/60-broken.conf"])
+    assert asked(host)[2:] == ["--quiet is-active ssh.socket"]
 
 
 def test_where_sshd_cannot_be_told_its_other_half_comes_back(host: Host) -> None:

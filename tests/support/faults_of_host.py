@@ -18,7 +18,10 @@ SSHD_CONFIG = "/etc/ssh/sshd_config"
 CONFIG_DIRECTORY = "/etc/ssh/sshd_config.d"
 _KEPT = ("/etc", "/usr/libexec/pam-tailscale")
 _STATE = "/var/lib/pam-tailscale"
-_KEEP = "for top in {tops} {state}; do mkdir -p /run/kept$top && cp -a $top/. /run/kept$top; done; cp -a {files} /run/kept"
+_KEEP = """
+for top in {tops} {state}; do mkdir -p /run/kept$top; cp -a $top/. /run/kept$top; done
+cp -a {files} /run/kept
+"""
 _MEND = """
 for top in {tops}; do find $top -mindepth 1 -delete; cp -a /run/kept$top/. $top; done
 find {state} -mindepth 1 -maxdepth 1 ! -name agent -exec rm -r {{}} +

@@ -130,8 +130,9 @@ class Host:
             self.box.write(file.path, file.content, file.mode)
 
     def install_systemctl(self, script: str) -> None:
-        """Puts a shell script in the place of systemctl: there is no systemd here."""
-        self.box.write("/usr/local/sbin/systemctl", f"#!/bin/sh\n{script}", 0o755)
+        """Puts a shell script in the place of systemctl: there is no systemd here, and so no ssh.socket."""
+        no_socket = 'case "$*" in *ssh.socket*) exit 3 ;; esac\n'
+        self.box.write("/usr/local/sbin/systemctl", f"#!/bin/sh\n{no_socket}{script}", 0o755)
 
     def drop_in(self) -> str:
         """The text of the drop-in."""

@@ -26,6 +26,7 @@ _STATUS_MAX = 64 << 20
 _CHUNK = 1 << 18
 _OK = 200
 _DENIED = re.compile(r"Permission denied \(([a-z0-9@.,-]*)\)")
+_LET_IN = "Authenticated to "
 _SSH = (
     "PreferredAuthentications=none",
     "StrictHostKeyChecking=no",
@@ -33,7 +34,7 @@ _SSH = (
     "GlobalKnownHostsFile=/dev/null",
     "BatchMode=yes",
     "ConnectTimeout=5",
-    "LogLevel=ERROR",
+    "LogLevel=VERBOSE",
     "ControlPath=none",
 )
 
@@ -76,7 +77,7 @@ def effects(users: Iterable[str], own: Iterable[IPAddress], port: int, options: 
 def offers(user: str, own: Iterable[IPAddress], sockets: Iterable[Socket]) -> tuple[Offer, ...]:
     """What the running sshd offers after a refused `none`, at each of the node's own addresses where it listens.
 
-    `user`: an account that nobody logs in to. Raises HostError where sshd does not answer so, or lets in.
+    `user`: an account that nobody logs in to. Raises HostError where sshd does not answer so.
     """
     listening, found = tuple(sockets), []
     for address in own:
@@ -85,8 +86,10 @@ def offers(user: str, own: Iterable[IPAddress], sockets: Iterable[Socket]) -> tu
             options = [part for option in _SSH for part in ("-o", option)]
             bound = ["-b", str(address), "-p", str(port), "-l", user]
             done = _run(["ssh", "-F", "none", *options, *bound, "--", str(address), "true"])
-            if done.returncode == 0:
-                raise HostError(f"sshd lets {user} in at {where} without asking for anything")
+            # Not by the status, which is that of the account's shell.
+            if _LET_IN in done.stderr:
+                found.append(Offer(where, frozenset(), let_in=True))
+                continue
             match = _DENIED.search(done.stderr)
             if match is None:
                 last = (done.stderr.strip().splitlines() or ["ssh says nothing"])[-1][:300]

@@ -217,9 +217,7 @@ def _out_of_force(halves: Halves) -> Check:
     if halves.exists(DISABLED):
         seen = f"check-halves has taken the drop-in out of force: it is {DISABLED} now"
         return problem(name, seen, f"a half was missing or altered. {_NOT_ASKED}", ANEW)
-    return problem(
-        name, f"this host is switched on, but {DROP_IN} is not there", _NOT_ASKED, f"{ON} (or {OFF}, if that is meant)"
-    )
+    return problem(name, f"this host is switched on, but {DROP_IN} is not there", _NOT_ASKED, ON)
 
 
 def _left_over(halves: Halves) -> Check:

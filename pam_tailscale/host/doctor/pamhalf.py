@@ -79,7 +79,7 @@ def _first(pam: Pam) -> Check:
             means = (
                 "it answers for connections from the tailnet, too: it may let in or keep out whom the policy does not"
             )
-            return problem(name, seen, means, f"move {lines[0]} below our lines; '{_WRITE_ANEW}' writes ours anew")
+            return problem(name, seen, means, _WRITE_ANEW)
         if not _ends_there(lines[0].control):
             seen = f"{lines[0]} has the control [{lines[0].control}], which does not end with a no of {MODULE}"
             return problem(name, seen, "whoever the policy refuses is asked for a password", _WRITE_ANEW)

@@ -28,6 +28,8 @@ class Offer:
     address: str
     """With its port."""
     methods: frozenset[str]
+    let_in: bool = False
+    """It did not refuse: whoever asked is in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,11 @@ def judge(running: Running, expected: Effective, without: Effective) -> Check:
         return ok(name, "systemd listens for sshd, which reads its files when somebody connects")
     if running.pid is None:
         return warning(name, "no sshd listens", "nobody can log in by ssh, from wherever", "systemctl start ssh")
+    for offer in running.offers:
+        if offer.let_in:
+            seen = f"at {offer.address} sshd lets in without asking for anything, from this host's own address"
+            means = "so it does whoever is in the tailnet, whatever the policy says"
+            return problem(name, seen, means, "pam-tailscale disable")
     stale = _stale(running)
     means = "connections from the tailnet go by what sshd read before: the policy is not asked, or by old settings"
     with_it, without_it = offered(expected), offered(without)

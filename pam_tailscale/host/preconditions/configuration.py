@@ -26,7 +26,7 @@ GRACE_MAX = 150
 """Seconds. Debian's default is 120; a prompt of ours waits for as long as sshd waits for the person."""
 _GLOBAL = ("usepam", "persourcepenaltyexemptlist")
 """Of our drop-in's keywords those that stand outside its Match block, because sshd takes them nowhere else."""
-_LISTS = ("allowusers", "denyusers", "allowgroups", "denygroups")
+_LISTS = ("allowusers", "denyusers", "allowgroups", "denygroups", "refuseconnection")
 _ROOT_KEPT_OUT = ("no", "forced-commands-only")
 
 
@@ -43,6 +43,11 @@ def _has(facts: Facts, version: int) -> bool:
 def set_for_tailnet(facts: Facts, keyword: str, user: str = "") -> tuple[Setting, ...]:
     """What the administrator has set, of which one is in force for each tailnet connection, without our drop-in."""
     return who_set(facts.sshd.config, keyword, tailnet(facts, user))
+
+
+def _value(setting: Setting) -> str:
+    """The first argument, of whose case sshd makes nothing where it is a word of its own."""
+    return setting.arguments[0].lower() if setting.arguments else ""
 
 
 def is_before_98(facts: Facts) -> bool:
@@ -105,7 +110,7 @@ def _command_line(facts: Facts) -> str:
 
 def _no_pam(facts: Facts) -> str:
     found = [one for one in facts.sshd.config.settings if one.keyword == "usepam" and is_global(one)][:1]
-    if facts.sshd.complaint or any(one.arguments[:1] == ("yes",) for one in found):
+    if facts.sshd.complaint or any(_value(one) == "yes" for one in found):
         return ""
     return str(found[0]) if found else "nothing says UsePAM yes, and sshd's own default is no"
 
@@ -118,7 +123,7 @@ def _use_dns(facts: Facts) -> str:
 
 def _keys_command(facts: Facts) -> str:
     found = set_for_tailnet(facts, "authorizedkeyscommand")
-    return joined([str(one) for one in found if one.arguments[:1] != ("none",)])
+    return joined([str(one) for one in found if _value(one) != "none"])
 
 
 def _blocking(facts: Facts) -> list[Setting]:
@@ -152,12 +157,12 @@ def _methods_answered(answers: Answers) -> str:
 
 def _no_keys(facts: Facts) -> str:
     found = set_for_tailnet(facts, "pubkeyauthentication")
-    return joined([str(one) for one in found if one.arguments[:1] == ("no",)])
+    return joined([str(one) for one in found if _value(one) == "no"])
 
 
 def _stays(facts: Facts, keywords: Iterable[str]) -> str:
     found = [one for keyword in keywords for one in set_for_tailnet(facts, keyword)]
-    return joined([str(one) for one in found if one.arguments[:1] != ("none",)])
+    return joined([str(one) for one in found if _value(one) != "none"])
 
 
 def _force_command(facts: Facts) -> str:
@@ -176,7 +181,7 @@ def _user_lists(facts: Facts) -> str:
 def root_is_kept_out(facts: Facts) -> list[Setting]:
     """What the administrator has said against root's logins over the tailnet, whatever the method."""
     found = set_for_tailnet(facts, "permitrootlogin", "root")
-    return [one for one in found if one.arguments[:1] and one.arguments[0].lower() in _ROOT_KEPT_OUT]
+    return [one for one in found if _value(one) in _ROOT_KEPT_OUT]
 
 
 def _root_kept_out(facts: Facts) -> str:
@@ -192,7 +197,7 @@ def _root_by_agent(facts: Facts) -> str:
 def own_exempt(facts: Facts) -> tuple[str, ...]:
     """The administrator's own PerSourcePenaltyExemptList."""
     found = [one for one in facts.sshd.config.settings if one.keyword == "persourcepenaltyexemptlist"][:1]
-    lists = [one.arguments[0] for one in found if is_global(one) and one.arguments[:1] != ("none",) and one.arguments]
+    lists = [one.arguments[0] for one in found if is_global(one) and _value(one) not in ("", "none")]
     return tuple(entry for one in lists for entry in one.split(",") if entry)
 
 

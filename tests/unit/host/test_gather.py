@@ -12,6 +12,7 @@ from pam_tailscale.host import gather, pamfiles
 from pam_tailscale.host.facts import Unknown, User
 from pam_tailscale.host.gather import read_config, read_pin
 from pam_tailscale.model import Pin
+from tests.support.host_facts import config, healthy, with_sshd
 
 CONFIG = str(paths.CONFIG)
 
@@ -90,6 +91,14 @@ def test_lines_that_nobody_can_tell_apart_are_unknown() -> None:
     ((what, why),) = [(one.what, one.why) for one in unknown]
     assert what == "what of the host's files is ours"
     assert f"{paths.PAM_SSHD}: line 2" in why
+
+
+@pytest.mark.parametrize(("complaint", "unknown"), [("", 1), ("line 1: bad quotes", 0)])
+def test_what_was_not_understood_of_sshd_config_is_unknown(complaint: str, unknown: int) -> None:
+    """Unless sshd does not understand it either, which it says itself."""
+    facts = with_sshd(healthy(), config=config('Banner "\n'), complaint=complaint)
+    found = list(gather._unread(facts.sshd))
+    assert [one.why for one in found] == ["/etc/ssh/sshd_config:1: invalid quotes"] * unknown
 
 
 def test_an_account_with_its_numbers() -> None:

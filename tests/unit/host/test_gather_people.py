@@ -47,7 +47,7 @@ class People:
 
     def ways(self, found: Effective) -> tuple[Way, ...]:
         """Who could log in."""
-        return ways_in(found, self.accounts, self.shadow)
+        return ways_in(found, self.accounts, self.shadow, self.directory / "nsswitch.conf")
 
 
 @pytest.fixture
@@ -132,6 +132,31 @@ def test_keys_that_are_not_in_files(people: People, keyword: str) -> None:
     assert people.ways(values(f"{keyword} /etc/some\n")) == ()
 
 
+@pytest.mark.parametrize("keyword", ["gssapiauthentication", "hostbasedauthentication"])
+def test_ways_without_a_key(people: People, keyword: str) -> None:
+    """An administrator has switched them on; they are off in Debian."""
+    people.add("alice", uid=1000)
+    assert people.ways(values(f"{keyword} yes\n")) == (Way("alice", keyword),)
+    assert people.ways(values(f"{keyword} no\n")) == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "ways"),
+    [
+        ("passwd: files systemd", ()),
+        ("passwd:files sss", ("accounts of sss",)),
+        ("passwd: files [NOTFOUND=continue] ldap # sss", ("accounts of ldap",)),
+        ("# passwd: sss", ()),
+        ("group: sss", ()),
+    ],
+)
+def test_directories_of_accounts(people: People, line: str, ways: tuple[str, ...]) -> None:
+    """Theirs are not all listed, so a directory counts where passwords are taken."""
+    (people.directory / "nsswitch.conf").write_text(f"{line}\n")
+    assert tuple(way.account for way in people.ways(values())) == ways
+    assert people.ways(values("passwordauthentication no\n")) == ()
+
+
 @pytest.mark.parametrize("shell", ["/usr/sbin/nologin", "/bin/false", "/bin/sync", "/no/such/shell"])
 def test_an_account_for_nobody(people: People, shell: str) -> None:
     """Its password does not help."""
@@ -176,7 +201,7 @@ def test_lists_of_names(people: People, text: str, names: list[str]) -> None:
 def test_without_root_nothing_is_known_of_passwords(people: People) -> None:
     """A shadow file that cannot be read holds none."""
     people.add("alice", uid=1000, field=HASH)
-    assert ways_in(values(), people.accounts, people.directory / "gone") == ()
+    assert ways_in(values(), people.accounts, people.directory / "gone", people.directory / "gone") == ()
 
 
 @pytest.mark.parametrize(

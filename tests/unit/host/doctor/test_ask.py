@@ -81,17 +81,24 @@ def test_offers(programs: Programs) -> None:
 @pytest.mark.parametrize(
     ("err", "status", "text"),
     [
-        ("", 0, "lets pam-tailscale in at 100.64.0.1:22"),
         ("ssh: connect to host: Connection refused\n", 255, "does not answer.*Connection refused"),
         ("", 255, "ssh says nothing"),
     ],
-    ids=["let in", "refused", "silent"],
+    ids=["refused", "silent"],
 )
 def test_no_offer(programs: Programs, err: str, status: int, text: str) -> None:
-    """Is an error, and most of all where somebody is let in."""
+    """Is an error."""
     programs.answer("ssh", err=err, status=status)
     with pytest.raises(HostError, match=text):
         ask.offers("pam-tailscale", OWN, [Socket(ANY4, 22), Socket(ANY6, 22)])
+
+
+@pytest.mark.parametrize("status", [0, 1, 255], ids=["a shell", "no shell", "a session that fails"])
+def test_let_in(programs: Programs, status: int) -> None:
+    """Whatever comes of the session: ssh says that it was authenticated."""
+    programs.answer("ssh", err='Authenticated to 100.64.0.1 ([100.64.0.1]:22) using "none".\n', status=status)
+    (offer,) = ask.offers("pam-tailscale", OWN[:1], [Socket(ANY4, 22)])
+    assert (offer.let_in, offer.methods) == (True, frozenset())
 
 
 def test_nobody_is_asked_where_nobody_listens(programs: Programs) -> None:

@@ -47,6 +47,13 @@ def test_it_does_not_know_the_drop_in() -> None:
     assert "at 100.64.0.1:22 sshd offers password, publickey" in found[1]
 
 
+def test_it_lets_anybody_in() -> None:
+    """From the node's own address, and so from everywhere in the tailnet."""
+    offers = (*FRESH.offers, Offer("100.64.0.1:22", frozenset(), let_in=True))
+    assert state(offers=offers)[0] is state(WITH, WITH, offers=offers)[0] is State.PROBLEM
+    assert "lets in without asking" in state(offers=offers)[1]
+
+
 def test_one_address_is_enough() -> None:
     """Of several listeners the one that does not know it counts."""
     assert state(offers=(*FRESH.offers, Offer("100.64.0.1:2222", FEW)))[0] is State.PROBLEM

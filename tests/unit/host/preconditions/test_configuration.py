@@ -184,6 +184,17 @@ def test_root_is_kept_out_where_a_match_about_root_says_so() -> None:
     assert rows(with_config(NEW, STOCK + "Match User alice\nPermitRootLogin no\n")) == {}
 
 
+@pytest.mark.parametrize("word", ["yes", "YES", "Yes"])
+def test_words_of_sshds_in_any_case(word: str) -> None:
+    """As sshd takes them."""
+    assert rows(with_config(NEW, STOCK.replace("UsePAM yes", f"UsePAM {word}"))) == {}
+
+
+def test_connections_that_are_refused_whatever_the_policy_says() -> None:
+    """From 9.9 on sshd can be told to."""
+    assert rows(with_config(NEW, STOCK + "Match User bob\nRefuseConnection yes\n")) == {"user_lists": Action.HANDLE}
+
+
 # Numbers
 
 
