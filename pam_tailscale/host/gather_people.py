@@ -38,7 +38,7 @@ def ways_in(
     hashes = _hashes(shadow)
     found = [Way(f"accounts of {name}", "password") for name in _directories(nsswitch) if _takes_passwords(values)]
     for account in pwd.getpwall() if accounts is None else accounts:
-        if not _may_log_in(account, values):
+        if not may_log_in(account, values):
             continue
         by = next(_by(account, values, hashes, everybody), "")
         if by:
@@ -76,7 +76,7 @@ def _directories(nsswitch: Path) -> list[str]:
     return []
 
 
-def _may_log_in(account: pwd.struct_passwd, values: Effective) -> bool:
+def may_log_in(account: pwd.struct_passwd, values: Effective) -> bool:
     """As sshd asks (auth.c, allowed_user): the shell, and the lists of names."""
     shell = account.pw_shell or "/bin/sh"
     if Path(shell).name in _NOLOGIN or not os.access(shell, os.X_OK):

@@ -1,5 +1,6 @@
 """The one place that puts `enable` and `disable` together for this host."""
 
+import pwd
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 from pam_tailscale import paths, wire
 from pam_tailscale.client import ask_document
 from pam_tailscale.errors import HostError, PamTailscaleError, TailscaledError
-from pam_tailscale.host import candidates, gather, gather_tailnet, proof
+from pam_tailscale.host import candidates, gather, gather_people, gather_tailnet, proof
 from pam_tailscale.host.answers import Methods
 from pam_tailscale.host.arrangement import Wanted
 from pam_tailscale.host.disable import Disabler
@@ -77,7 +78,8 @@ def _plan(facts: Facts, wanted: Wanted, before: Contents, after: Contents) -> Pl
         raise HostError("no interface carries this node's tailnet addresses: see 'tailscale status'")
     with closing(LocalAPI(facts.config.tailscaled.socket, facts.config.tailscaled.timeout)) as api:
         peers = candidates.peer_addresses(api)
-    accept, deny = candidates.candidates(_explain(facts), peers, candidates.local_accounts(), _QUESTIONS_MAX)
+    accounts = filter(lambda name: _sshd_takes(name, facts), candidates.local_accounts())
+    accept, deny = candidates.candidates(_explain(facts), peers, accounts, _QUESTIONS_MAX)
     return Plan(
         before=before,
         after=after,
@@ -92,6 +94,14 @@ def _plan(facts: Facts, wanted: Wanted, before: Contents, after: Contents) -> Pl
         key_in_addition=wanted.methods is Methods.WITH_KEY,
         options=facts.sshd.listener.options if facts.sshd.listener else (),
     )
+
+
+def _sshd_takes(name: str, facts: Facts) -> bool:
+    """Whether sshd asks PAM about an account at all (AllowUsers and the like): with another nothing can be proved."""
+    try:
+        return gather_people.may_log_in(pwd.getpwnam(name), facts.sshd.effective)
+    except KeyError:
+        return False
 
 
 def _explain(facts: Facts) -> "candidates.Ask":

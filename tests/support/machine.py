@@ -1,5 +1,6 @@
 """A Debian host of a tailnet as an administrator has it: booted, with tailscaled as a service, and accounts."""
 
+import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -10,6 +11,7 @@ from typing import Self
 from tests.support.booted import Booted, booted_root
 from tests.support.client import Client
 from tests.support.members import accept, check, make_policy
+from tests.support.namespaces import CLONE_NEWNET
 from tests.support.roots import Suite, debian_root
 from tests.support.tailnet import TAILSCALED_SOCKET, Lan, Node, Tailnet, join_all
 from tests.support.waiting import wait_until
@@ -193,14 +195,10 @@ class Site:
         self.wait_for(machine)
 
     def wait_for(self, machine: Machine) -> None:
-        """Waits until the laptops reach a machine over the tailnet."""
-
-        def answers(laptop: Node) -> bool:
-            return "pong" in laptop.ts("ping", "--c=1", "--timeout=1s", machine.ipv4, check=False)
-
+        """Waits until sshd of a machine answers both laptops over the tailnet."""
         for laptop in (self.alices, self.bobs):
             what = f"{laptop.hostname} reaches {machine.hostname}"
-            wait_until(lambda one=laptop: answers(one), 30, what)  # type: ignore[misc]
+            wait_until(lambda one=laptop: _answers(one, machine.known_ipv4), 30, what)  # type: ignore[misc]
 
     @contextmanager
     def pretended(self, machine: Machine) -> Iterator[None]:
@@ -213,3 +211,14 @@ class Site:
         finally:
             for box, address in ends.items():
                 box.host_tool(["ip", "address", "delete", f"{address}/24", "dev", "eth0"])
+
+
+def _answers(node: Node, address: str) -> bool:
+    """Whether a node reaches sshd at an address."""
+
+    # Not tailscale(1)'s ping: it goes on asking a peer that has started again by what was known of it before.
+    def connect() -> bool:
+        with socket.create_connection((address, 22), timeout=2) as connection:
+            return connection.recv(4) == b"SSH-"
+
+    return node.box.inside(connect, CLONE_NEWNET)

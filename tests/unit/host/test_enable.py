@@ -349,11 +349,13 @@ def test_without_tailscaled_nothing_is_pinned(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(("gone", "is_fine"), [("gssapiauthentication", True), ("permitrootlogin", False)])
-def test_a_setting_that_sshd_does_not_know(stage: Stage, gone: str, *, is_fine: bool) -> None:
+def test_a_setting_that_sshd_does_not_know(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, gone: str, *, is_fine: bool
+) -> None:
     """One that was built without GSSAPI cannot let anybody in by it."""
     effective = stage.effective
     lines = [line for line in effective("user=root").splitlines(keepends=True) if not line.startswith(gone)]
-    stage.sshd.effective = lambda _: "".join(lines)  # type: ignore[method-assign]
+    monkeypatch.setattr(stage.sshd, "effective", lambda _: "".join(lines))
     if is_fine:
         assert stage.run().on
     else:

@@ -10,7 +10,7 @@ import pytest
 from pam_tailscale import wire
 from pam_tailscale.config import Config
 from pam_tailscale.errors import AgentUnavailableError, HostError, TailscaledError
-from pam_tailscale.host import candidates, gather, gather_tailnet, wiring
+from pam_tailscale.host import candidates, gather, gather_people, gather_tailnet, wiring
 from pam_tailscale.host.answers import Methods
 from pam_tailscale.host.arrangement import Wanted
 from pam_tailscale.host.facts import HostAddress
@@ -78,7 +78,8 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Mapp
 
     monkeypatch.setattr(wiring, "ask_document", ask)
     monkeypatch.setattr(candidates, "peer_addresses", lambda _: (PEER,))
-    monkeypatch.setattr(candidates, "local_accounts", lambda: ("alice", "root"))
+    monkeypatch.setattr(candidates, "local_accounts", lambda: ("daemon", "nobody", "root"))
+    monkeypatch.setattr(gather_people, "may_log_in", lambda account, _: account.pw_name != "daemon")
     with serving(tmp_path / "tailscaled.sock"):
         yield questions
 
@@ -89,9 +90,14 @@ def test_the_plan(asked: list[Mapping[str, str]]) -> None:
     plan = wiring._plan(healthy(TRIXIE), wanted, {"a": None}, {"a": b"x"})
     assert (plan.interface, plan.ifindex, plan.ports) == ("tailscale0", 7, (22,))
     assert plan.own == (address("100.64.0.1"), address("fd7a:115c:a1e0::1"))
-    assert (plan.accept, plan.deny) == (("alice", PEER), ("root", PEER))
+    assert (plan.accept, plan.deny) == (("nobody", PEER), ("root", PEER))
     assert (plan.before, plan.after, plan.key_in_addition) == ({"a": None}, {"a": b"x"}, True)
     assert {question[wire.KEY_REQUEST] for question in asked} == {wire.REQUEST_EXPLAIN}
+
+
+def test_an_account_that_has_gone_is_not_tried() -> None:
+    """Between the list and the question."""
+    assert not wiring._sshd_takes("pam-tailscale-nobody", healthy(TRIXIE))
 
 
 def test_no_plan_without_the_device(asked: list[Mapping[str, str]]) -> None:

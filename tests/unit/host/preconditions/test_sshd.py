@@ -55,9 +55,10 @@ def test_a_family_that_the_node_has_not_reaches_nobody() -> None:
     assert "not_on_tailnet" in rows(with_sshd(only_four, sockets=sockets("::")))
 
 
-def test_systemd_is_not_asked_where_it_does_not_run() -> None:
+@pytest.mark.parametrize("state", ["masked", "loaded"])
+def test_systemd_is_not_asked_where_it_does_not_run(state: str) -> None:
     """Nothing guards sshd there, which is for the administrator to know."""
-    unit = Unit(booted=False, load_state="masked", guarded=False)
+    unit = Unit(booted=False, load_state=state, guarded=False)
     assert rows(with_sshd(NEW, unit=unit)) == {}
 
 
