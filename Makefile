@@ -40,7 +40,7 @@ deb: ## the Debian packages, into build/deb; SUITE=trixie for Debian 13
 deb-checks: ## what Debian's tools say of the packages, for both releases; one line a check
 	@tests/lab/prepare test
 	@$(MAKE) --no-print-directory package-roots
-	@tests/lab/reachable $(PYTHON) -m pytest -v --no-header --tb=short -n 2 --dist loadgroup tests/distro/test_packages.py
+	@tests/lab/reachable $(PYTHON) -m pytest -q -rA -n 2 --dist loadgroup tests/distro/test_packages.py
 
 package-roots: # before the tests, whose time limit is for tests
 	for kind in build booted; do for suite in bookworm trixie; do \

@@ -15,7 +15,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bench import checks, large, logins, module, pending, tokens
+from bench import checks, install, large, logins, module, pending, tokens
 from bench.checked import Checked
 from bench.figures import Figure
 from bench.large import Large
@@ -65,6 +65,8 @@ PARTS = (
     Part(("debian13_checked_login_vs_accept",), checks.oidc_logins, _CHECKED_DEBIAN13),
     Part(("debian13_control_login_vs_accept",), checks.control_logins, _CHECKED_DEBIAN13),
     Part(("pending_mib", "pending_idle_cpu_percent", "pending_decisions_slower"), pending.pending, Pending),
+    Part(("enable_s", "debian13_enable_s"), install.enabling, install.Installed),
+    Part(("deb_kib",), install.sizes, None),
     Part(("token_verify_ms", "token_verify_cached_us"), tokens.verify, None),
 )
 NAMES = [name for part in PARTS for name in part.names]

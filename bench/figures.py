@@ -38,6 +38,8 @@ TARGETS = {
     "pending_mib": Target(30),
     "pending_decisions_slower": Target(1.2),
     "token_verify_ms": Target(1),
+    "enable_s": Target(5),
+    "deb_kib": Target(1024),
 }
 
 

@@ -6,6 +6,7 @@ import re
 import stat
 import subprocess
 import sys
+import sysconfig
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,7 @@ PYTHON = "usr/lib/python3/dist-packages/pam_tailscale/"
 # Directories and the content of dist-packages apart: everything, with its mode.
 CONTENT = {
     "libpam-tailscale": {
-        "usr/lib/x86_64-linux-gnu/security/pam_tailscale.so": 0o644,
+        f"usr/lib/{sysconfig.get_config_var('MULTIARCH')}/security/pam_tailscale.so": 0o644,
         "usr/share/man/man8/pam_tailscale.8.gz": 0o644,
     },
     "pam-tailscale": {
@@ -294,7 +295,7 @@ def test_what_is_imported_is_depended_on(host: Sandbox, suite: Suite, packages: 
     command = ["dpkg-deb", "--field", str(ours), "Depends"]
     depends = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     libraries = {name for name in re.findall(r"[a-z0-9.+-]+", depends) if name.startswith("python3-")}
-    where = "import importlib.util, sys; print(*(importlib.util.find_spec(name).origin for name in sys.argv[1:]))"
+    where = "import importlib, sys; print(*(importlib.import_module(name).__file__ for name in sys.argv[1:]))"
     origins = host.run(["/usr/bin/python3", "-I", "-c", where, *third_party(suite)]).stdout.split()
     owners = host.run(["dpkg", "--search", *origins]).stdout.splitlines()
     assert {owner.partition(":")[0] for owner in owners} == libraries

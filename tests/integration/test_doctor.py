@@ -459,6 +459,7 @@ def test_a_directory_in_the_place_of_a_file(scene: Scene) -> None:
     seen = doctor(scene)
     assert seen.check("unreadable")["state"] == "problem"
     sh(scene, f"rmdir {DROP_IN}; mv /root/kept {DROP_IN}")
+    scene.host.restart_sshd()
 
 
 def test_without_tailscaled(scene: Scene) -> None:
@@ -622,11 +623,15 @@ def test_a_pam_that_lets_in_whom_the_policy_does_not(scene: Scene) -> None:
 
 
 def test_pam_is_not_asked_where_another_module_would_answer(scene: Scene) -> None:
-    """A question to a damaged stack would be a failed login, which faillock counts."""
+    """A question to a damaged stack would be a failed login, which faillock counts.
+
+    The running sshd is asked all the same, for an account that nobody logs in to.
+    """
     host: Host = scene.host
     before = host.box.read(host.pam_file)
-    host.box.write(host.pam_file, f"auth optional pam_exec.so /bin/touch /run/asked\n{before}")
+    host.box.write("/root/note", '#!/bin/sh\necho "$PAM_USER" >> /root/asked\n', 0o755)
+    host.box.write(host.pam_file, f"auth optional pam_exec.so quiet /root/note\n{before}")
     seen = doctor(scene, "alice", "--from", "100.64.0.2")
     host.box.write(host.pam_file, before)
     assert seen.document["login"]["pam"] is None
-    assert not host.box.exists("/run/asked")
+    assert set(host.box.read("/root/asked").split()) == {"pam-tailscale"}

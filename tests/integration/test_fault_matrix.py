@@ -119,8 +119,11 @@ def option(lab: Lab) -> None:
 
 
 def _socket_activation(lab: Lab) -> None:
+    """Systemd has the socket, and starts sshd when it is told to restart it."""
     lab.systemd("ActiveState=inactive", socket="active")
     lab.host.stop_sshd()
+    ends = "pid=$(cat /run/sshd.pid) || exit 0; kill $pid; while kill -0 $pid; do sleep 0.05; done"
+    lab.on_mending("sh", "-c", ends)
 
 
 def confined(path: str, text: str) -> Any:
@@ -380,7 +383,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("other_config", _other_config),
     Fault("other_listeners", _second_sshd, suites=NEW_ONLY, after=not_on_port_2222),
     Fault("not_running", lambda lab: lab.host.stop_sshd(), lan=False, after=Lab.start_sshd),
-    Fault("socket_activation", _socket_activation, suites=NEW_ONLY, lan=False, after=Lab.start_sshd),
+    Fault("socket_activation", _socket_activation, suites=NEW_ONLY),
     Fault("several_ports", configured("Port 22\nPort 2222\n"), after=_on_port_2222, suites=NEW_ONLY),
     Fault("not_on_tailnet", configured(f"ListenAddress {LAN[4]}\n")),
     Fault("unit_masked", lambda lab: lab.systemd("LoadState=masked"), suites=NEW_ONLY),

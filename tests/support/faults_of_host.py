@@ -18,6 +18,7 @@ SSHD_CONFIG = "/etc/ssh/sshd_config"
 CONFIG_DIRECTORY = "/etc/ssh/sshd_config.d"
 _KEPT = ("/etc", "/usr/libexec/pam-tailscale")
 _STATE = "/var/lib/pam-tailscale"
+_PROGRAM = "/usr/local/sbin/systemctl"
 _KEEP = """
 for top in {tops} {state}; do mkdir -p /run/kept$top; cp -a $top/. /run/kept$top; done
 cp -a {files} /run/kept
@@ -28,10 +29,12 @@ find {state} -mindepth 1 -maxdepth 1 ! -name agent -exec rm -r {{}} +
 find /run/kept{state} -mindepth 1 -maxdepth 1 ! -name agent -exec cp -a -t {state} {{}} +
 """
 # What systemd would say where it runs; whatever else it is told, it does nothing and says that all is well.
-_SYSTEMCTL = """
+_SYSTEMCTL = """#!/bin/sh
 case "$*" in
 *--property=Listen*) echo "0.0.0.0:22 (Stream)" ;;
 show*ssh.socket) echo "ActiveState={socket}" ;;
+is-active*ssh.socket) [ {socket} = active ] ;;
+restart*ssh.service) /usr/sbin/sshd -E /var/log/sshd-by-systemd.log ;;
 show*ssh.service) cat <<-'END'
 {service}
 END
@@ -89,7 +92,11 @@ class Lab:
         """A command inside, and what takes it back."""
         self.box.run(argv)
         if undo:
-            self._undo.callback(self.box.run, undo)
+            self.on_mending(*undo)
+
+    def on_mending(self, *argv: str) -> None:
+        """A command that takes something back."""
+        self._undo.callback(self.box.run, argv)
 
     def start_sshd(self, *arguments: str, program: str = SSHD) -> None:
         """Sshd anew, as Debian starts it, with more arguments or another program."""
@@ -159,8 +166,8 @@ class Lab:
         for line in service.splitlines():
             name = line.partition("=")[0]
             shown = "\n".join([*(one for one in shown.splitlines() if not one.startswith(f"{name}=")), line])
-        self.host.install_systemctl(_SYSTEMCTL.format(socket=socket, service=shown))
-        self._undo.callback(self.box.run, ["rm", "/usr/local/sbin/systemctl"])
+        self.write(_PROGRAM, _SYSTEMCTL.format(socket=socket, service=shown), 0o755)
+        self._undo.callback(self.box.run, ["rm", _PROGRAM])
         self.run("mkdir", "-p", "/run/systemd/system", undo=("rmdir", "/run/systemd/system"))
 
     def until_known(self) -> None:

@@ -7,6 +7,7 @@ the terminal showed; the exit status is the line's.
 import os
 import pty
 import select
+import signal
 import sys
 import time
 
@@ -33,9 +34,13 @@ def main(line: str, answer: str) -> int:
             break
         sys.stdout.buffer.write(shown)
         answered = shown.endswith(b"\n")
+    else:
+        os.kill(pid, signal.SIGKILL)
     sys.stdout.flush()
+    # Only then: with the terminal goes SIGHUP, also to a process that is just ending well.
+    status = os.waitpid(pid, 0)[1]
     os.close(terminal)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return os.waitstatus_to_exitcode(status)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pam_tailscale.host.doctor.check import Check, ok, problem, unknown, warning
 from pam_tailscale.host.effective import Effective
 
 RELOAD = "sshd -t && systemctl reload ssh"
+_BY_OLD_FILES = "connections from the tailnet go by what sshd read before: the policy is not asked, or by old settings"
 _BY_KEYWORD = (
     ("publickey", "pubkeyauthentication"),
     ("password", "passwordauthentication"),
@@ -74,27 +75,33 @@ def judge(running: Running, expected: Effective, without: Effective) -> Check:
             seen = f"at {offer.address} sshd lets in without asking for anything, from this host's own address"
             means = "so it does whoever is in the tailnet, whatever the policy says"
             return problem(name, seen, means, "pam-tailscale disable")
-    stale = _stale(running)
-    means = "connections from the tailnet go by what sshd read before: the policy is not asked, or by old settings"
     with_it, without_it = offered(expected), offered(without)
-    if with_it == without_it:
-        if stale:
-            return problem(name, stale, means, RELOAD)
-        if running.read_at is None:
-            seen = "sshd offers the same methods with the drop-in and without, and no PidFile tells when it read it"
-            return unknown(name, seen, RELOAD)
-        return ok(name, "sshd has read its files since they were last changed")
+    return _by_times(name, running) if with_it == without_it else _by_offers(name, running, with_it)
+
+
+def _by_offers(name: str, running: Running, wanted: frozenset[str]) -> Check:
+    """By what it offers, where that would be something else without the drop-in."""
     if not running.offers:
         return unknown(
             name, f"sshd could not be asked: {running.unasked or 'it does not listen on the tailnet'}", RELOAD
         )
     for offer in running.offers:
-        if offer.methods != with_it:
-            seen = f"at {offer.address} sshd offers {_words(offer.methods)}, by its files it would be {_words(with_it)}"
-            return problem(name, seen, means, RELOAD)
-    if stale:
+        if offer.methods != wanted:
+            seen = f"at {offer.address} sshd offers {_words(offer.methods)}, by its files it would be {_words(wanted)}"
+            return problem(name, seen, _BY_OLD_FILES, RELOAD)
+    if stale := _stale(running):
         return warning(name, stale, "the drop-in is in force, but other settings are not yet", RELOAD)
     return ok(name, "sshd goes by the drop-in")
+
+
+def _by_times(name: str, running: Running) -> Check:
+    """By when it read its files and when they were put in place, where what it offers does not tell."""
+    if running.read_at is None:
+        seen = "sshd offers the same methods with the drop-in and without, and no PidFile tells when it read it"
+        return unknown(name, seen, RELOAD)
+    if stale := _stale(running):
+        return problem(name, stale, _BY_OLD_FILES, RELOAD)
+    return ok(name, "sshd has read its files since they were last changed")
 
 
 def _stale(running: Running) -> str:
