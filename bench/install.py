@@ -12,6 +12,10 @@ from tests.support.machine import ENABLE, INSTALL, Machine, Site
 from tests.support.roots import Suite
 
 SUITES: Sequence[Suite] = ("bookworm", "trixie")
+_FIGURES: Sequence[tuple[Suite, str, str]] = (
+    ("bookworm", "enable_s", "`pam-tailscale enable` with its proof, in a booted Debian 12"),
+    ("trixie", "debian13_enable_s", "the same in a booted Debian 13"),
+)
 _RUNS, _RUNS_QUICK = 5, 2
 _KIB = 1024
 
@@ -44,10 +48,7 @@ def enabling(installed: Installed, *, quick: bool) -> list[Figure]:
     """The whole command, its proof included, as an administrator waits for it."""
     return [
         middle(name, [_once(installed.machines[suite]) for _ in range(_RUNS_QUICK if quick else _RUNS)], note)
-        for suite, name, note in (
-            ("bookworm", "enable_s", "`pam-tailscale enable` with its proof, in a booted Debian 12"),
-            ("trixie", "debian13_enable_s", "the same in a booted Debian 13"),
-        )
+        for suite, name, note in _FIGURES
     ]
 
 

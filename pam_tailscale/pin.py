@@ -1,4 +1,4 @@
-"""The pin: which control plane, tailnet and node root has bound this host to. Reads its file, nothing else; `enable` writes it.
+"""The pin: which control plane, tailnet and node root has bound this host to. Reads its file; `enable` writes it.
 
 tailscale's operator may log the node in elsewhere without being root; the pin is what makes that a refusal.
 """

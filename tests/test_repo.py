@@ -28,7 +28,7 @@ PURE_HOST = (
     "pamfiles",
     "preconditions",
     "sshdconfig",
-    "trial",
+    "proving.trial",
     "version",
 )
 """The part of switching on and off that decides and does no I/O."""

@@ -20,14 +20,14 @@ from pam_tailscale.host.facts import Facts
 from pam_tailscale.host.files import Files
 from pam_tailscale.host.journal import Change, Goal
 from pam_tailscale.host.preconditions import Action, Finding
+from pam_tailscale.host.proving.trial import Outcome, Plan
 from pam_tailscale.host.report import Person, Report
 from pam_tailscale.host.sshd import Sshd
 from pam_tailscale.host.switch import Switch
-from pam_tailscale.host.trial import Outcome, Plan
 
 _PIN = str(paths.PIN)
 _MARKER = str(paths.ENABLED)
-_AGENT_SECONDS = 15.0
+_AGENT_SECONDS = 5.0
 _PAUSE = 0.1
 
 
@@ -69,7 +69,7 @@ class Enabler:
             answers = marker.merged(given, marker.decode(content)) if content is not None else given
             if not dry_run:
                 self._start_agent()
-            facts, answers, findings = self._judged(answers)
+            facts, answers, findings = self._judged(answers, refresh=refresh)
             if _stops(findings):
                 return Report(content is not None, recovered, findings=findings, problem=_NOT_YET)
             files = self._files(facts, answers)
@@ -83,7 +83,7 @@ class Enabler:
                 return report
             if not self.person.agrees(diff):
                 return replace(report, problem="not agreed to: nothing was changed")
-            return self._change(replace(report, on=True, changed=True), facts, answers, files)
+            return self._change(replace(report, on=True, changed=True), facts, answers, files, refresh=refresh)
 
     def _start_agent(self) -> None:
         units.start_agent()
@@ -91,8 +91,11 @@ class Enabler:
         while not self.looking.agent_ready() and time.monotonic() < deadline:
             time.sleep(_PAUSE)
 
-    def _judged(self, answers: Answers) -> tuple[Facts, Answers, tuple[Finding, ...]]:
-        """What stands in the way, once the person has answered what can be answered with yes."""
+    def _judged(self, answers: Answers, *, refresh: bool) -> tuple[Facts, Answers, tuple[Finding, ...]]:
+        """What stands in the way, once the person has answered what can be answered with yes.
+
+        Whoever refreshes a host does not cut anybody off: it is on already.
+        """
         facts = self.looking.facts()
         findings = preconditions.judge(facts, answers)
         if not any(finding.action is Action.REFUSE for finding in findings):
@@ -100,6 +103,8 @@ class Enabler:
                 if finding.action is Action.ASK and (choice := self.person.answers(finding)):
                     answers = replace(answers, **_answer(finding, choice))
             findings = preconditions.judge(facts, answers)
+        if refresh:
+            findings = tuple(finding for finding in findings if finding.flag not in _ABOUT_SWITCHING_ON)
         return facts, answers, findings
 
     def _files(self, facts: Facts, answers: Answers) -> tuple[File, ...]:
@@ -111,14 +116,16 @@ class Enabler:
         base = without(self.files.present(PATHS))
         return (pin, mark, *arrange(preconditions.wanted(facts, answers), base))
 
-    def _change(self, report: Report, facts: Facts, answers: Answers, files: tuple[File, ...]) -> Report:
+    def _change(
+        self, report: Report, facts: Facts, answers: Answers, files: tuple[File, ...], *, refresh: bool
+    ) -> Report:
         """All of it or nothing."""
         touched = dict.fromkeys([*PATHS, *(file.path for file in files)])
         before = {path: self.files.read(path) for path in touched}
         change = Change(Goal.ON, before, {file.path: file.content for file in files})
         self.switch.journal.store(change)
         try:
-            outcomes = self._prepare_and_prove(answers, files)
+            outcomes = self._prepare_and_prove(answers, files, refresh=refresh)
             self._put(facts, answers, files)
             units.watch()
             self.switch.journal.remove()
@@ -138,14 +145,14 @@ class Enabler:
         for file in files:
             self.files.put(file)
 
-    def _prepare_and_prove(self, answers: Answers, files: tuple[File, ...]) -> tuple[Outcome, ...]:
+    def _prepare_and_prove(self, answers: Answers, files: tuple[File, ...], *, refresh: bool) -> tuple[Outcome, ...]:
         """Write what the agent goes by, which lets nobody in by itself, and prove the rest with it."""
         for file in files:
             if file.path == _PIN:
                 self.files.put(file)
             if file.part is Part.AGENT and self.files.put(file) and not units.reload_agent():
                 self.person.say("the agent has new settings: have it read them (SIGHUP)")
-        facts, _, findings = self._judged(answers)
+        facts, _, findings = self._judged(answers, refresh=refresh)
         if _stops(findings):
             raise HostError("; ".join(f"{one.what}: {one.means}. {one.mend}" for one in _stops(findings)))
         present = self.files.present(PATHS)
@@ -205,6 +212,7 @@ def _todo(present: Mapping[str, bytes], files: Sequence[File]) -> tuple[File, ..
     return (*(file for file in files if present.get(file.path) != file.content), *left)
 
 
+_ABOUT_SWITCHING_ON = frozenset({"--no-other-way", "--cut-me-off"})
 _NOT_YET = "not switched on: see what stands in the way"
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pam_tailscale.host.preconditions import Finding
-from pam_tailscale.host.trial import Outcome
+from pam_tailscale.host.proving.trial import Outcome
 
 
 class Person(Protocol):

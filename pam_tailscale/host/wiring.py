@@ -9,7 +9,6 @@ from typing import Any
 from pam_tailscale import paths, wire
 from pam_tailscale.client import ask_document
 from pam_tailscale.errors import HostError, PamTailscaleError, TailscaledError
-from pam_tailscale.host import candidates, gather, gather_people, gather_tailnet, proof
 from pam_tailscale.host.answers import Methods
 from pam_tailscale.host.arrangement import Wanted
 from pam_tailscale.host.disable import Disabler
@@ -17,10 +16,12 @@ from pam_tailscale.host.enable import Enabler, Looking
 from pam_tailscale.host.facts import Facts
 from pam_tailscale.host.files import Files
 from pam_tailscale.host.journal import Contents
+from pam_tailscale.host.looking import gather, gather_people, gather_tailnet
+from pam_tailscale.host.proving import candidates, proof
+from pam_tailscale.host.proving.trial import Plan
 from pam_tailscale.host.report import Person
 from pam_tailscale.host.sshd import Asked, Sshd
 from pam_tailscale.host.switch import Switch
-from pam_tailscale.host.trial import Plan
 from pam_tailscale.model import IPAddress, in_tailnet
 from pam_tailscale.tailnet.localapi import LocalAPI
 

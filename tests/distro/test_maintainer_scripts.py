@@ -60,10 +60,10 @@ def test_a_refresh_that_fails_fails_nobody_elses_installation(installed: Sandbox
 
 
 def test_an_upgrade_goes_through_where_its_refresh_fails(
-    host: Sandbox, suite: Suite, packages: tuple[Path, ...]
+    host: Sandbox, packages: tuple[Path, ...], lower_packages: tuple[Path, ...]
 ) -> None:
     """What was in force stays in force, so there is nothing to stop for."""
-    debs.install(host, debs.build(suite, "0.0.9"))
+    debs.install(host, lower_packages)
     host.write(MARKER, "{}")
     for package in packages:
         host.write(f"/root/{package.name}", package.read_bytes())

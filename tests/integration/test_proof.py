@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from pam_tailscale.host.answers import Methods
-from pam_tailscale.host.trial import NOT_TRIED
+from pam_tailscale.host.proving.trial import NOT_TRIED
 from tests.integration.expect import let_in
 from tests.support.host import DROP_IN, HELPER, LOCAL_CONF, Host
 from tests.support.proving import command, plan, prove

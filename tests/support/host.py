@@ -37,9 +37,10 @@ _UNFINISHED = ("[accepted]", "[preauth]", "[net]", "[pam]")  # in the titles of 
 
 _PIN_OF_NOW = """
 from pam_tailscale import paths, pin
-from pam_tailscale.host.pinning import current
+from pam_tailscale.host.pinning import pin_of
 from pam_tailscale.tailnet.localapi import LocalAPI
-print(pin.encode(current(LocalAPI(paths.TAILSCALED_SOCKET))).decode(), end="")
+api = LocalAPI(paths.TAILSCALED_SOCKET)
+print(pin.encode(pin_of(api.status(), api.prefs())).decode(), end="")
 """
 _USERS = """
 groupadd --system pam-tailscale-admin

@@ -7,7 +7,7 @@ from typing import Any
 
 from pam_tailscale.host.answers import Methods
 from pam_tailscale.host.arrangement import PATHS, File, without
-from pam_tailscale.host.trial import Outcome
+from pam_tailscale.host.proving.trial import Outcome
 from tests.support.host import Host
 from tests.support.scene import Family, tailnet_address
 
@@ -15,8 +15,8 @@ _RUN = """
 import json, sys
 from ipaddress import ip_address
 from pam_tailscale.errors import ProofError
-from pam_tailscale.host.proof import prove
-from pam_tailscale.host.trial import Plan
+from pam_tailscale.host.proving.proof import prove
+from pam_tailscale.host.proving.trial import Plan
 given = json.load(sys.stdin)
 for name in ("before", "after"):
     given[name] = {path: None if text is None else text.encode() for path, text in given[name].items()}

@@ -27,7 +27,8 @@ print(json.dumps(found))
 # Counts what changes the host, and kills itself before the one it is told to.
 _KILLED = """
 import os, signal, sys
-from pam_tailscale.host import files, proof, sshd, switch
+from pam_tailscale.host import files, sshd, switch
+from pam_tailscale.host.proving import proof
 from pam_tailscale.cli.main import main
 steps = 0
 # It comes third, after the journal and the pin; what follows does not depend on it, and takes half the time without.

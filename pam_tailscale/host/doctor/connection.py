@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from pam_tailscale.errors import HostError
-from pam_tailscale.host import namespaces
 from pam_tailscale.host.doctor.walking import Question
+from pam_tailscale.host.proving import namespaces
 
 _OTHER_END = "peer"
 _SECONDS = 5.0

@@ -15,7 +15,7 @@ from typing import Any
 from pam_tailscale import paths, wire
 from pam_tailscale.client import ask_document
 from pam_tailscale.errors import HostError, PamTailscaleError
-from pam_tailscale.host import dropin, gather, marker, preconditions
+from pam_tailscale.host import dropin, marker, preconditions
 from pam_tailscale.host.answers import Answers
 from pam_tailscale.host.doctor import (
     accounts,
@@ -37,6 +37,7 @@ from pam_tailscale.host.doctor.login import Login
 from pam_tailscale.host.doctor.walk import walk
 from pam_tailscale.host.doctor.walking import Question, Walked
 from pam_tailscale.host.facts import Facts
+from pam_tailscale.host.looking import gather
 from pam_tailscale.host.units import booted
 from pam_tailscale.model import IPAddress, in_tailnet
 from pam_tailscale.policy.facts import Limits

@@ -15,9 +15,9 @@ from pam_tailscale.host.arrangement import Wanted
 from pam_tailscale.host.enable import Enabler, Looking
 from pam_tailscale.host.facts import Answer, Facts
 from pam_tailscale.host.preconditions import Finding
+from pam_tailscale.host.proving.trial import Outcome, Plan
 from pam_tailscale.host.report import Report
 from pam_tailscale.host.sshd import Asked
-from pam_tailscale.host.trial import Outcome, Plan
 from pam_tailscale.host.version import OpenSSH
 from tests.support.host_facts import (
     BOOKWORM,
@@ -27,6 +27,7 @@ from tests.support.host_facts import (
     TRIXIE,
     healthy,
     with_config,
+    with_host,
     with_session,
     with_sshd,
 )
@@ -319,6 +320,14 @@ def test_the_connection_it_is_run_from_is_judged_with_the_pin(stage: Stage) -> N
     assert stage.snapshot() == before
     stage.person.choices["--cut-me-off"] = "yes"
     assert stage.run().on
+
+
+def test_a_refresh_asks_nothing_about_switching_on(stage: Stage) -> None:
+    """It has nobody to ask, and cuts nobody off who was not: the host is on already."""
+    stage.run()
+    stage.facts = with_host(healthy(TRIXIE), ways_in=())
+    assert stage.run().problem
+    assert stage.run(refresh=True).problem == ""
 
 
 def test_a_setting_of_the_agents_is_read_before_the_proof(stage: Stage) -> None:

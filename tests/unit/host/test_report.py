@@ -1,7 +1,7 @@
 """The document of a run: an interface, so its keys stand here."""
 
+from pam_tailscale.host.proving.trial import Outcome
 from pam_tailscale.host.report import Report
-from pam_tailscale.host.trial import Outcome
 
 
 def test_keys() -> None:

@@ -10,10 +10,12 @@ import pytest
 from pam_tailscale import wire
 from pam_tailscale.config import Config
 from pam_tailscale.errors import AgentUnavailableError, HostError, TailscaledError
-from pam_tailscale.host import candidates, gather, gather_people, gather_tailnet, wiring
+from pam_tailscale.host import wiring
 from pam_tailscale.host.answers import Methods
 from pam_tailscale.host.arrangement import Wanted
 from pam_tailscale.host.facts import HostAddress
+from pam_tailscale.host.looking import gather, gather_people, gather_tailnet
+from pam_tailscale.host.proving import candidates
 from tests.support.host_facts import LAN0, TAILSCALE0, TRIXIE, address, healthy, with_tailscaled
 from tests.support.localapi import serving
 

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from pam_tailscale.errors import AgentUnavailableError, HostError
-from pam_tailscale.host import gather
 from pam_tailscale.host.answers import Answers
 from pam_tailscale.host.arrangement import Wanted, arrange
 from pam_tailscale.host.doctor import ask, examine, halves, look, pamstack
@@ -21,6 +20,7 @@ from pam_tailscale.host.doctor.halves import Halves, Switched
 from pam_tailscale.host.doctor.places import Place
 from pam_tailscale.host.doctor.walking import Question, Walked
 from pam_tailscale.host.facts import Facts
+from pam_tailscale.host.looking import gather
 from tests.support.host_facts import TRIXIE, healthy, with_agent, with_tailscaled
 
 SSHD = {"/etc/pam.d/sshd": b"auth required pam_unix.so\n"}

@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from pam_tailscale.errors import ProofError
-from pam_tailscale.host import attempts, cables, inetd, namespaces, stage, trial
-from pam_tailscale.host.actors import Actor, hashed
 from pam_tailscale.host.effective import Effective
-from pam_tailscale.host.trial import DECOY, ELSEWHERE, PROBE, Attempt, Key, Outcome, Plan, Variant
+from pam_tailscale.host.proving import attempts, cables, inetd, namespaces, stage, trial
+from pam_tailscale.host.proving.actors import Actor, hashed
+from pam_tailscale.host.proving.trial import DECOY, ELSEWHERE, PROBE, Attempt, Key, Outcome, Plan, Variant
 
 SECONDS: Final = 45.0
 """For the whole proof; it takes about three."""

@@ -7,7 +7,7 @@ from typing import Any
 
 _BEFORE = """
 import json, os, sys
-from pam_tailscale.host import namespaces
+from pam_tailscale.host.proving import namespaces
 namespaces.unshare(namespaces.CLONE_NEWPID | namespaces.CLONE_NEWIPC)
 child = os.fork()
 if child:

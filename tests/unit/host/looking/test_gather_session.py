@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pam_tailscale.host.facts import Session
-from pam_tailscale.host.gather_session import at_console, own_session
+from pam_tailscale.host.looking.gather_session import at_console, own_session
 
 TAILNET, LAN = "100.64.0.2 50000 100.64.0.1 22", "192.0.2.2 50001 192.0.2.1 22"
 NO_LOGIN_UID = 2**32 - 1
@@ -128,7 +128,7 @@ def test_a_circle_of_processes_ends(tmp_path: Path) -> None:
 
 def test_a_real_process_is_read() -> None:
     """A child whose own environment has nothing any more."""
-    program = "from pam_tailscale.host.gather_session import own_session; print(own_session())"
+    program = "from pam_tailscale.host.looking.gather_session import own_session; print(own_session())"
     outer = ["sh", "-c", f'env -u SSH_CONNECTION {sys.executable} -c "{program}"; true']
     done = subprocess.run(
         outer, env={**os.environ, "SSH_CONNECTION": TAILNET}, capture_output=True, text=True, check=True

@@ -4,7 +4,7 @@ import ctypes
 
 import pytest
 
-from pam_tailscale.host.actors import Actor, cast, group_with, hashed, passwd_with, shadow_with
+from pam_tailscale.host.proving.actors import Actor, cast, group_with, hashed, passwd_with, shadow_with
 
 ONE, TWO = Actor("one", 59999, "/stage/one"), Actor("two", 59998, "/stage/two")
 PASSWD = "root:x:0:0:root:/root:/bin/bash\nalice:x:1000:1000::/home/alice:/bin/bash\n"

@@ -11,11 +11,11 @@ from typing import cast
 
 import pytest
 
-from pam_tailscale.host import attempts, stage
-from pam_tailscale.host.inetd import Inetd
-from pam_tailscale.host.trial import CLOSED, NO_ANSWER, REFUSED, Attempt, Ending, Key, Typed
-from pam_tailscale.host.trial import attempts as all_attempts
-from tests.unit.host.plans import PLAN
+from pam_tailscale.host.proving import attempts, stage
+from pam_tailscale.host.proving.inetd import Inetd
+from pam_tailscale.host.proving.trial import CLOSED, NO_ANSWER, REFUSED, Attempt, Ending, Key, Typed
+from pam_tailscale.host.proving.trial import attempts as all_attempts
+from tests.unit.host.proving.plans import PLAN
 
 TRIED = all_attempts(PLAN, any_key=True)
 BATCH = next(attempt for attempt in TRIED if attempt.account == "alice")

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 import pytest
 
 from pam_tailscale.host.effective import parse
-from pam_tailscale.host.trial import (
+from pam_tailscale.host.proving.trial import (
     CLOSED,
     DECOY,
     ELSEWHERE,
@@ -32,7 +32,7 @@ from pam_tailscale.host.trial import (
     unchanged,
 )
 from pam_tailscale.model import in_tailnet
-from tests.unit.host.plans import ALICE, ALICE_V6, OWN, OWN_V6, PLAN, plan
+from tests.unit.host.proving.plans import ALICE, ALICE_V6, OWN, OWN_V6, PLAN, plan
 
 PLANS = {
     "usual": PLAN,

@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from pam_tailscale.host.inetd import as_arguments
-from tests.unit.host import on_stage
+from pam_tailscale.host.proving.inetd import as_arguments
+from tests.unit.host.proving import on_stage
 
 _SERVE = """
 import os, select, socket
 from pathlib import Path
-from pam_tailscale.host import cables, inetd, namespaces, stage
-from pam_tailscale.host.trial import ELSEWHERE, Variant, attempts
-from tests.unit.host.plans import plan
+from pam_tailscale.host.proving import cables, inetd, namespaces, stage
+from pam_tailscale.host.proving.trial import ELSEWHERE, Variant, attempts
+from tests.unit.host.proving.plans import plan
 MARK = "/etc/pam-tailscale-test"
 given = plan(before={MARK: b"before"}, after={MARK: b"after"})
 stage.build(given, (), {})

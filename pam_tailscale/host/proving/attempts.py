@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from pam_tailscale.host import namespaces, stage
-from pam_tailscale.host.inetd import Inetd
-from pam_tailscale.host.trial import NO_ANSWER, REFUSED, Attempt, Ending, Key, Typed, is_refused, read_ending
+from pam_tailscale.host.proving import namespaces, stage
+from pam_tailscale.host.proving.inetd import Inetd
+from pam_tailscale.host.proving.trial import NO_ANSWER, REFUSED, Attempt, Ending, Key, Typed, is_refused, read_ending
 
 SECONDS: Final = 30.0
 """For all logins. They take one on a quiet machine, and pam_unix waits two after a wrong password."""

@@ -9,8 +9,8 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from pam_tailscale.host import namespaces
-from pam_tailscale.host.trial import ELSEWHERE, Attempt, Plan
+from pam_tailscale.host.proving import namespaces
+from pam_tailscale.host.proving.trial import ELSEWHERE, Attempt, Plan
 from pam_tailscale.model import TAILNET_NETWORKS, IPAddress
 
 _LAN: Final = "proof0"

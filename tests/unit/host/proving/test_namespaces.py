@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pam_tailscale.host import namespaces
+from pam_tailscale.host.proving import namespaces
 from tests.support.waiting import wait_until
-from tests.unit.host import on_stage
+from tests.unit.host.proving import on_stage
 
 _WRITES = """
 import errno
@@ -47,7 +47,7 @@ found["tmp"] = os.listdir("/tmp")
 """
 _ORPHAN = """
 import os, time
-from pam_tailscale.host import namespaces
+from pam_tailscale.host.proving import namespaces
 reading, writing = os.pipe()
 if os.fork() == 0:
     namespaces.die_with_parent()

@@ -10,8 +10,8 @@ import pytest
 
 from contrib.demo.localapi import LocalAPI as Server
 from contrib.demo.tailnet import Node
-from pam_tailscale.host.candidates import candidates, local_accounts, peer_addresses
 from pam_tailscale.host.doctor import look
+from pam_tailscale.host.proving.candidates import candidates, local_accounts, peer_addresses
 from pam_tailscale.model import IPAddress
 from pam_tailscale.tailnet.localapi import LocalAPI
 from tests.support.localapi import serving, small_tailnet

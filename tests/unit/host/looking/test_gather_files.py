@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from pam_tailscale import paths
-from pam_tailscale.host import gather_files
 from pam_tailscale.host.facts import Written
-from pam_tailscale.host.gather_files import host_files, look_at_pam, programs, read_only, trouble
-from pam_tailscale.host.gather_sshd import Run, run
+from pam_tailscale.host.looking import gather_files
+from pam_tailscale.host.looking.gather_files import host_files, look_at_pam, programs, read_only, trouble
+from pam_tailscale.host.looking.gather_sshd import Run, run
 
 SERVICE = str(paths.PAM_SSHD)
 BLOCK_REFERENCE = str(paths.HALVES_DIR / "pam.d-sshd.lines")
@@ -220,7 +220,7 @@ def test_a_directory_that_is_read_only(tmp_path: Path) -> None:
     """On a file system that is; one that is missing counts as the one it would be made in."""
     (tmp_path / "etc").mkdir()
     program = (
-        "import sys; from pathlib import Path; from pam_tailscale.host.gather_files import read_only; "
+        "import sys; from pathlib import Path; from pam_tailscale.host.looking.gather_files import read_only; "
         "print(*read_only([Path(sys.argv[1], name) for name in ('etc', 'etc/new/deep', '')]))"
     )
     script = (

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from pam_tailscale.host import namespaces
-from pam_tailscale.host.actors import Actor, cast, group_with, passwd_with, shadow_with
-from pam_tailscale.host.trial import Plan, Variant
+from pam_tailscale.host.proving import namespaces
+from pam_tailscale.host.proving.actors import Actor, cast, group_with, passwd_with, shadow_with
+from pam_tailscale.host.proving.trial import Plan, Variant
 
 ROOM: Final = Path("/tmp/pam-tailscale-proof")  # noqa: S108 (below a tmpfs of our own)
 """Everything that is written during the proof is here."""

@@ -4,17 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from pam_tailscale.host.actors import Actor
-from pam_tailscale.host.stage import expanded
-from tests.unit.host import on_stage
+from pam_tailscale.host.proving.actors import Actor
+from pam_tailscale.host.proving.stage import expanded
+from tests.unit.host.proving import on_stage
 
 _BUILD = """
 import os, stat
 from pathlib import Path
-from pam_tailscale.host import stage
-from pam_tailscale.host.actors import Actor
-from pam_tailscale.host.trial import DECOY, PROBE, Variant
-from tests.unit.host.plans import plan
+from pam_tailscale.host.proving import stage
+from pam_tailscale.host.proving.actors import Actor
+from pam_tailscale.host.proving.trial import DECOY, PROBE, Variant
+from tests.unit.host.proving.plans import plan
 marks = {"/etc/pam-tailscale-test/deep/file": b"after", "/etc/hostname": b"other", "/etc/passwd-": None,
          "/etc/mtab": b"a file", "/var/lib/pam-tailscale/elsewhere": b"not on the stage"}
 given = plan(before=dict.fromkeys(marks), after=marks)
@@ -91,7 +91,7 @@ def test_homes_and_logs_are_hidden_and_nobody_hears_of_the_logins() -> None:
 _RUN = """
 import socket
 from pathlib import Path
-from pam_tailscale.host import stage
+from pam_tailscale.host.proving import stage
 namespaces.own_read_only_mounts()
 namespaces.mount("proc", "/proc")
 namespaces.mount("tmpfs", "/run", "mode=755")
@@ -162,9 +162,9 @@ def test_what_pam_says_is_heard_here_and_not_by_the_hosts_log(before: str, *, ha
 _MODULE = """
 import os
 from pathlib import Path
-from pam_tailscale.host import stage
-from pam_tailscale.host.trial import Variant
-from tests.unit.host.plans import PLAN
+from pam_tailscale.host.proving import stage
+from pam_tailscale.host.proving.trial import Variant
+from tests.unit.host.proving.plans import PLAN
 stage.build(PLAN, (), {})
 places = sys.argv[1:]
 for place in places:

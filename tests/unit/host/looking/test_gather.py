@@ -8,9 +8,10 @@ import pytest
 from pam_tailscale import paths
 from pam_tailscale import pin as pins
 from pam_tailscale.config import Config
-from pam_tailscale.host import gather, pamfiles
+from pam_tailscale.host import pamfiles
 from pam_tailscale.host.facts import Unknown, User
-from pam_tailscale.host.gather import read_config, read_pin
+from pam_tailscale.host.looking import gather
+from pam_tailscale.host.looking.gather import read_config, read_pin
 from pam_tailscale.model import Pin
 from tests.support.host_facts import config, healthy, with_sshd
 

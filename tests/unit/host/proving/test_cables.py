@@ -1,16 +1,16 @@
 """The network of the proof: what is laid out, and that it carries what it should."""
 
-from pam_tailscale.host.cables import client_commands, server_commands
-from pam_tailscale.host.trial import attempts
-from tests.unit.host import on_stage
-from tests.unit.host.plans import ALICE_V6, PLAN, plan
+from pam_tailscale.host.proving.cables import client_commands, server_commands
+from pam_tailscale.host.proving.trial import attempts
+from tests.unit.host.proving import on_stage
+from tests.unit.host.proving.plans import ALICE_V6, PLAN, plan
 
 _CONNECT = """
 import dataclasses, os, socket
 from ipaddress import ip_address
-from pam_tailscale.host import cables
-from pam_tailscale.host.trial import Attempt, Variant, attempts
-from tests.unit.host.plans import plan
+from pam_tailscale.host.proving import cables
+from pam_tailscale.host.proving.trial import Attempt, Variant, attempts
+from tests.unit.host.proving.plans import plan
 namespaces.own_read_only_mounts()
 namespaces.mount("proc", "/proc")
 given = plan(ifindex=41, deny=("bob", ip_address("fd7a:115c:a1e0::2")))

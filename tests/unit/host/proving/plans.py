@@ -4,7 +4,7 @@ import dataclasses
 from ipaddress import ip_address
 from typing import Any
 
-from pam_tailscale.host.trial import Plan
+from pam_tailscale.host.proving.trial import Plan
 
 OWN = ip_address("100.64.0.1")
 OWN_V6 = ip_address("fd7a:115c:a1e0::1")

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from pam_tailscale.host import gather_sshd, listeners
+from pam_tailscale.host import listeners
 from pam_tailscale.host.effective import Effective, parse
 from pam_tailscale.host.facts import Listener, Socket, Unit
-from pam_tailscale.host.gather_sshd import Run, confinement, run
+from pam_tailscale.host.looking import gather_sshd
+from pam_tailscale.host.looking.gather_sshd import Run, confinement, run
 from pam_tailscale.host.sshdconfig import MAIN
 
 LISTENING = "sshd: /usr/sbin/sshd {} [listener] 0 of 10-100 startups"

@@ -8,7 +8,7 @@ import pytest
 
 from pam_tailscale.host.effective import Effective, parse
 from pam_tailscale.host.facts import Way
-from pam_tailscale.host.gather_people import is_password, ways_in
+from pam_tailscale.host.looking.gather_people import is_password, ways_in
 
 HASH = "$y$j9T$salt$hash"
 STOCK = """\

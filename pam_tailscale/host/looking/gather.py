@@ -11,10 +11,10 @@ from pam_tailscale import paths
 from pam_tailscale import pin as pins
 from pam_tailscale.config import Config
 from pam_tailscale.errors import ConfigError, HostError, TailscaledError
-from pam_tailscale.host import gather_files, gather_people, gather_session, gather_sshd, gather_tailnet
 from pam_tailscale.host.arrangement import PATHS, Present, without
 from pam_tailscale.host.facts import Facts, Host, HostAddress, Session, Sshd, Unknown, User
 from pam_tailscale.host.files import Files
+from pam_tailscale.host.looking import gather_files, gather_people, gather_session, gather_sshd, gather_tailnet
 from pam_tailscale.model import Pin
 
 _DIRECTORIES = (

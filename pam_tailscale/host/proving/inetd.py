@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from pam_tailscale.host import stage
 from pam_tailscale.host.effective import Effective, parse
-from pam_tailscale.host.trial import Attempt
+from pam_tailscale.host.proving import stage
+from pam_tailscale.host.proving.trial import Attempt
 from pam_tailscale.model import parse_address
 
 _SSHD: Final = "/usr/sbin/sshd"

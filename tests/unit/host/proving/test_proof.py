@@ -17,9 +17,9 @@ from tests.support.waiting import wait_until
 _PROVE = """
 import json, os, signal, sys, time
 from pam_tailscale.errors import ProofError
-from pam_tailscale.host import proof
-from pam_tailscale.host.trial import Outcome
-from tests.unit.host.plans import PLAN
+from pam_tailscale.host.proving import proof
+from pam_tailscale.host.proving.trial import Outcome
+from tests.unit.host.proving.plans import PLAN
 def outcomes(plan, say):
 {play}
 proof._outcomes = outcomes

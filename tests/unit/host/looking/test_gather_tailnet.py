@@ -11,8 +11,8 @@ from contrib.demo.localapi import LocalAPI as Server
 from pam_tailscale import wire
 from pam_tailscale.config import AgentConfig, Config, TailscaledConfig
 from pam_tailscale.errors import AgentUnavailableError, NotPermittedError, WireError
-from pam_tailscale.host import gather_tailnet
 from pam_tailscale.host.facts import Agent, Answer, HostAddress, Interface, Unknown
+from pam_tailscale.host.looking import gather_tailnet
 from pam_tailscale.model import Pin
 from tests.support.host_facts import LAN0, TAILSCALE0, address, healthy, with_session
 from tests.support.localapi import SERVER_V4, SERVER_V6, serving

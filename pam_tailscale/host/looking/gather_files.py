@@ -12,7 +12,7 @@ from pathlib import Path
 from pam_tailscale import paths
 from pam_tailscale.host.arrangement import Present
 from pam_tailscale.host.facts import HostFile, Pam, Program, Written
-from pam_tailscale.host.gather_sshd import Run, run
+from pam_tailscale.host.looking.gather_sshd import Run, run
 from pam_tailscale.rootfile import only_root_writes
 
 _DROP_IN_REFERENCE = paths.HALVES_DIR / "drop-in"
