@@ -45,3 +45,22 @@ def seconds(text: str) -> int | None:
 def first_startups(text: str) -> int | None:
     """The first number of a `MaxStartups`, from which on connections are dropped; None where it is none."""
     return seconds(text.partition(":")[0])
+
+
+_BY_KEYWORD = (
+    ("publickey", "pubkeyauthentication"),
+    ("password", "passwordauthentication"),
+    ("keyboard-interactive", "kbdinteractiveauthentication"),
+    ("hostbased", "hostbasedauthentication"),
+    ("gssapi-with-mic", "gssapiauthentication"),
+)
+
+
+def offered(effective: Effective) -> frozenset[str]:
+    """The methods that sshd names after a refused `none`, under this effective configuration (auth2.c)."""
+    enabled = {method for method, keyword in _BY_KEYWORD if effective.says(keyword)}
+    lists = effective.one("authenticationmethods").split()
+    if not lists or lists == ["any"]:
+        return frozenset(enabled)
+    first = {one.partition(",")[0].partition(":")[0] for one in lists}
+    return frozenset(first & enabled)

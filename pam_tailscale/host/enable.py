@@ -12,7 +12,7 @@ from typing import Any
 from pam_tailscale import paths
 from pam_tailscale import pin as pins
 from pam_tailscale.errors import HostError, PamTailscaleError
-from pam_tailscale.host import changes, dropin, effective, lock, marker, preconditions, signals, units
+from pam_tailscale.host import changes, dropin, lock, marker, preconditions, signals, units
 from pam_tailscale.host.answers import Answers, Methods
 from pam_tailscale.host.arrangement import PATHS, File, Part, Wanted, arrange, removed, without
 from pam_tailscale.host.effective import Effective
@@ -176,7 +176,7 @@ class Enabler:
             for address in facts.tailscaled.addresses:
                 for port in facts.sshd.ports:
                     connection = f"user={account},host={address},addr={address},laddr={address},lport={port}"
-                    wrong = _differences(effective.parse(self.sshd.effective(connection)), settings)
+                    wrong = _differences(self.sshd.effective(connection), settings)
                     if wrong:
                         raise HostError(f"sshd would not go by the drop-in for {account}: {', '.join(wrong)}")
 

@@ -44,8 +44,10 @@ class Listener:
     config: str
     """The configuration file that it was started with."""
     options: tuple[str, ...]
-    """What it was given with -o and its like, as `Keyword=value`."""
+    """What it was given with -o and its like, as `Keyword=value`; in `Sshd` only what can be tried."""
     sockets: tuple[Socket, ...]
+    reads_drop_in: bool = False
+    """One beside the host's own whose configuration includes our drop-in, or would if it were there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class Unit:
     """Its ExecStartPre and its ExecReload run check-halves, and ExecReload then tells sshd."""
     drop_ins: tuple[str, ...] = ()
     """Files of others than us that change what the unit runs."""
+    main_pid: int = 0
+    """Its main process; 0: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +82,11 @@ class Sshd:
     effective: Effective
     """What `sshd -T` says of connections in general; empty where `complaint` is not."""
     listener: Listener | None
-    """The one that takes connections: of several the first with the installed program and configuration."""
+    """The one that takes connections: ssh.service's, else the first with the installed program and configuration."""
     others: tuple[Listener, ...] = ()
     """The rest of them."""
+    unproved: tuple[str, ...] = ()
+    """Options of sshd's that cannot be tried: they name files or programs, or it is not sure that they are its own."""
     sockets: tuple[Socket, ...] = ()
     """Where connections are taken, by the listener or by systemd for it; by configuration where nothing runs."""
     unit: Unit = Unit()
@@ -235,6 +241,8 @@ class Session:
     """Who is logged in by it, whatever sudo has made of them since."""
     answer: Answer | Unknown | None = None
     """What would be said to it after enabling; None for one that does not come over the tailnet."""
+    is_open: bool = True
+    """The kernel has this connection. A terminal that outlives the connection it was opened by still names that one."""
 
     @property
     def over_tailnet(self) -> bool:

@@ -13,6 +13,12 @@ _PROC = Path("/proc")
 _LISTEN = "0A"
 """TCP_LISTEN (include/net/tcp_states.h)."""
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
+_PROGRAM = re.compile(r"/sshd( \(deleted\))?\Z")
+# sshd's options -R (a connection), -i (one from inetd), and those that only print or test something.
+_FOR_SOMETHING_ELSE = re.compile(r" -[A-Za-z46]*[RiGTtV]")
+_ROOTS = re.compile(r"^Uid:\s+0\s+0\s+0\s+0$", re.MULTILINE)
+_HERE = re.compile(r"^NSpid:\s+\d+$", re.MULTILINE)
+_PARENT = re.compile(r"^PPid:\s+(\d+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +43,62 @@ class Listener:
 
 
 def find(proc: Path = _PROC) -> tuple[Listener, ...]:
-    """The sshd processes of this network namespace that listen, by pid."""
+    """The sshd processes of root's that listen in this network namespace, by pid.
+
+    Anybody can run a program of that name, with any title; what they do with it says nothing about this host.
+    """
+    return tuple(one for one in _mains(proc) if one.endpoints)
+
+
+def is_starting(proc: Path = _PROC) -> bool:
+    """Whether an sshd of root's is about to listen: it has begun to read its files, or will."""
+    mains = _mains(proc)
+    listening = {one.pid for one in mains if one.endpoints}
+    # A child that it makes for a connection looks like it for a moment.
+    return any(not one.endpoints and _parent(proc / str(one.pid)) not in listening for one in mains)
+
+
+def _mains(proc: Path) -> list[Listener]:
     own = _namespace(proc / "self")
     sockets = {endpoint.inode: endpoint for endpoint in endpoints(proc)}
     found = []
     for process in processes(proc):
-        program = _link(process / "exe")
-        if not re.search(r"/sshd( \(deleted\))?\Z", program) or _namespace(process) != own:
+        program, command = _link(process / "exe"), title(process)
+        if not _PROGRAM.search(program) or not _is_main(command):
+            continue
+        if _namespace(process) != own or not _is_roots(process):
             continue
         mine = tuple(sockets[inode] for inode in sorted(inodes(process)) if inode in sockets)
-        if mine:
-            found.append(Listener(int(process.name), program, title(process), mine))
-    return tuple(found)
+        found.append(Listener(int(process.name), program, command, mine))
+    return found
+
+
+def _is_main(command: str) -> bool:
+    """Neither a session, which may listen for ports that it forwards, nor one connection's process, nor a test.
+
+    sshd sets the first title when it listens; before that its command line stands there as it was started.
+    """
+    if command.startswith("sshd: "):
+        return "[listener]" in command
+    return not _FOR_SOMETHING_ELSE.search(command)
+
+
+def _is_roots(process: Path) -> bool:
+    """By all four of its uids, and not in a pid namespace below this one (proc_pid_status(5))."""
+    status = _status(process)
+    return bool(_ROOTS.search(status) and _HERE.search(status))
+
+
+def _parent(process: Path) -> int:
+    match = _PARENT.search(_status(process))
+    return int(match[1]) if match else 0
+
+
+def _status(process: Path) -> str:
+    try:
+        return (process / "status").read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def processes(proc: Path = _PROC) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""The host's sshd: tests its configuration, makes it read it again, and asks its listener. Decides nothing about it."""
+"""The host's sshd: tests its configuration, makes it read that again, ends who waits. asking.py asks it."""
 
 import os
 import pwd
@@ -6,16 +6,15 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from pam_tailscale.errors import HostError
-from pam_tailscale.host import listeners, units
+from pam_tailscale.host import effective, listeners, units
+from pam_tailscale.host.effective import Effective
 from pam_tailscale.host.listeners import Listener
-from pam_tailscale.model import IPAddress, in_tailnet
+from pam_tailscale.model import in_tailnet
 
 PROGRAM = "/usr/sbin/sshd"
 CONFIG = "/etc/ssh/sshd_config"
@@ -24,46 +23,44 @@ _SECONDS = 15.0
 _PAUSE = 0.02
 # A connection that was being accepted has a process by then, and that has its title.
 _QUIET = 0.5
-# Below the first number of sshd's MaxStartups, whatever else is being logged in.
-_AT_ONCE = 4
 _EFFECTIVE_UID = re.compile(r"^Uid:\s+\d+\s+(\d+)\s", re.MULTILINE)
-_REFUSED = "Permission denied"
-_UNSPECIFIED_TO = {4: "127.0.0.1", 6: "::1"}
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What is asked of a running listener: to let these accounts in, at these addresses, for nothing."""
-
-    addresses: tuple[IPAddress, ...]
-    """The host's own tailnet addresses: from them nobody may log in, whatever the policy says."""
-    accounts: tuple[str, ...]
-    """Root, and whoever has an empty password."""
+_OTHER_CONFIG = re.compile(r" -[A-Za-z46]*f ?(\S+)")
+PRIVSEP = Path("/run/sshd")
 
 
 class Sshd:
-    """sshd as it runs in this network namespace, whoever started it."""
+    """sshd as it runs in this network namespace and by CONFIG, whoever of root's processes started it."""
 
     def running(self) -> tuple[Listener, ...]:
         """Its listeners; none where it is down, or where systemd listens for it."""
-        return listeners.find()
+        return tuple(one for one in listeners.find() if _goes_by(one.command))
 
     def is_up(self) -> bool:
-        """Whether it takes connections, or systemd does and starts it at the first."""
+        """Whether it takes connections, or systemd does and starts it at the first.
+
+        Waits while one is being started or reads its files: what it has read by then nobody knows. Raises HostError.
+        """
+        _wait(
+            lambda: not (listeners.is_starting() or units.is_changing(_UNIT)),
+            "sshd is being started, and does not come",
+        )
         return bool(self.running()) or units.is_active(_SOCKET)
 
     def test(self) -> None:
         """Have sshd read its files as they are now. Raises HostError with what it complains about."""
+        with suppress(OSError):
+            # ssh.service makes it when it starts (RuntimeDirectory); without it sshd does not look at its files.
+            PRIVSEP.mkdir(mode=0o755)
         done = _run([PROGRAM, "-t", "-f", CONFIG])
         if done.returncode != 0:
             raise HostError(f"sshd refuses its configuration: {complaint(done.stderr)}: see '{PROGRAM} -t'")
 
-    def effective(self, connection: str) -> str:
-        """What `sshd -T -C CONNECTION` prints. Raises HostError."""
+    def effective(self, connection: str) -> Effective:
+        """What `sshd -T -C CONNECTION` says. Raises HostError."""
         done = _run([PROGRAM, "-T", "-f", CONFIG, "-C", connection])
         if done.returncode != 0:
             raise HostError(f"sshd refuses its configuration: {complaint(done.stderr)}: see '{PROGRAM} -T'")
-        return done.stdout
+        return effective.parse(done.stdout)
 
     def reload(self) -> bool:
         """Make every listener read its configuration again, and wait until it has; False where none runs.
@@ -75,89 +72,56 @@ class Sshd:
         if not self.is_up():
             return False
         self.test()
-        before, by_systemd, has_socket = self.running(), units.main_pid(_UNIT), units.is_active(_SOCKET)
-        if has_socket:
+        before, by_systemd = self.running(), units.main_pid(_UNIT)
+        if units.is_active(_SOCKET):
             units.restart(_UNIT)
+            before = tuple(one for one in before if one.pid != by_systemd)
+            by_systemd = 0
         for listener in before:
-            if listener.pid != by_systemd:
-                os.kill(listener.pid, signal.SIGHUP)
-            elif not has_socket:
+            if listener.pid == by_systemd:
                 units.reload(_UNIT)
-        wait_for = [listener for listener in before if not (has_socket and listener.pid == by_systemd)]
-        deadline = time.monotonic() + _SECONDS
-        while not (self.running() and _anew(wait_for, self.running())):
-            if time.monotonic() > deadline:
-                raise HostError("sshd does not listen as before after it was told to read its configuration again")
-            time.sleep(_PAUSE)
+            else:
+                _tell(listener)
+        _wait(
+            lambda: _anew(before, self.running()),
+            "sshd does not listen as before after it was told to read its configuration again",
+        )
         return True
 
-    def refuses_none(self, asked: Asked) -> None:
-        """Whether the running listener refuses the method `none` from this host's own addresses.
 
-        Asked at the node's tailnet addresses, where the drop-in counts if it is in force; and where sshd listens
-        otherwise for a name that nobody has, which only shows that it answers. Raises HostError where somebody is let
-        in or sshd does not answer.
-        """
-        running = self.running()
-        open_doors = [(name, *end) for end in _reachable(running, asked.addresses) for name in asked.accounts]
-        answers = [("pam-tailscale-nobody", *end) for end in _elsewhere(running)]
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            # Consumed, so that what is raised in there is raised here.
-            list(pool.map(lambda one: _ask(*one), [*open_doors, *answers]))
+def _goes_by(command: str) -> bool:
+    """Whether a listener's command line names no other configuration."""
+    match = _OTHER_CONFIG.search(command)
+    return match is None or os.path.normpath(match[1]) == CONFIG
+
+
+def _tell(listener: Listener) -> None:
+    """SIGHUP, to that process and no other that has its number since."""
+    try:
+        process = os.pidfd_open(listener.pid)
+    except ProcessLookupError:
+        return
+    try:
+        if listener in listeners.find():
+            signal.pidfd_send_signal(process, signal.SIGHUP)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(process)
 
 
 def _anew(before: Sequence[Listener], now: Sequence[Listener]) -> bool:
-    """Whether each listener listens, and on no socket that it had: it makes them when it executes itself."""
-    sockets = {listener.pid: {endpoint.inode for endpoint in listener.endpoints} for listener in now}
-    return all(
-        (found := sockets.get(listener.pid)) and not found & {endpoint.inode for endpoint in listener.endpoints}
-        for listener in before
-    )
+    """Whether it listens, and on no socket of before: it makes them when it executes itself, or another is started."""
+    old = {endpoint.inode for listener in before for endpoint in listener.endpoints}
+    return bool(now) and not any(endpoint.inode in old for listener in now for endpoint in listener.endpoints)
 
 
-def _reachable(running: Sequence[Listener], own: Iterable[IPAddress]) -> list[tuple[str, int]]:
-    """The node's addresses at which a listener answers."""
-    return [
-        (str(address), port)
-        for address in own
-        for port in sorted({end.port for one in running for end in one.endpoints if _covers(end.address, address)})
-    ]
-
-
-def _covers(listening: IPAddress, address: IPAddress) -> bool:
-    return listening == address or (listening.is_unspecified and listening.version == address.version)
-
-
-def _elsewhere(running: Sequence[Listener]) -> list[tuple[str, int]]:
-    """One way to each port."""
-    ways: dict[int, str] = {}
-    for one in running:
-        for end in one.endpoints:
-            ways.setdefault(
-                end.port, _UNSPECIFIED_TO[end.address.version] if end.address.is_unspecified else str(end.address)
-            )
-    return [(address, port) for port, address in sorted(ways.items())]
-
-
-_OPTIONS = (
-    "PreferredAuthentications=none",
-    "StrictHostKeyChecking=no",
-    "UserKnownHostsFile=/dev/null",
-    "GlobalKnownHostsFile=/dev/null",
-    "BatchMode=yes",
-    "ConnectTimeout=10",
-    "LogLevel=ERROR",
-    "ControlPath=none",
-)
-
-
-def _ask(account: str, address: str, port: int) -> None:
-    options = [part for option in _OPTIONS for part in ("-o", option)]
-    done = _run(["ssh", "-F", "none", *options, "-p", str(port), "-l", account, "--", address, "true"])
-    if done.returncode == 0:
-        raise HostError(f"sshd lets {account} in at {address} port {port} without asking for anything")
-    if _REFUSED not in done.stderr:
-        raise HostError(f"sshd does not answer at {address} port {port}: {complaint(done.stderr)}")
+def _wait(done: Callable[[], bool], complaint: str) -> None:
+    deadline = time.monotonic() + _SECONDS
+    while not done():
+        if time.monotonic() > deadline:
+            raise HostError(f"{complaint}: see 'systemctl status ssh'")
+        time.sleep(_PAUSE)
 
 
 def end_waiting(proc: Path = Path("/proc")) -> int:

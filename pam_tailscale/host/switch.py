@@ -12,7 +12,7 @@ from pam_tailscale.host import units
 from pam_tailscale.host.arrangement import PATHS, File, Part, removed, without
 from pam_tailscale.host.files import Files
 from pam_tailscale.host.journal import Change, Goal, Journal
-from pam_tailscale.host.sshd import Asked, Sshd, end_waiting
+from pam_tailscale.host.sshd import Sshd, end_waiting
 
 Say = Callable[[str], None]
 _ORDER = tuple(Part)
@@ -23,11 +23,11 @@ MARKER_GONE = File(str(paths.ENABLED), None, Part.REFERENCE)
 class Switch:
     """Turns the host from one arrangement to another."""
 
-    def __init__(self, files: Files, sshd: Sshd, asked: Asked, say: Say) -> None:
-        """`asked`: what the running listener must say no to after each reload."""
+    def __init__(self, files: Files, sshd: Sshd, ask: Callable[[], Sequence[str]], say: Say) -> None:
+        """`ask`: asks the running listener what it must say no to, and tells what had no answer. Raises HostError."""
         self._files = files
         self._sshd = sshd
-        self._asked = asked
+        self._ask = ask
         self._say = say
         self.journal = Journal(files)
 
@@ -135,8 +135,9 @@ class Switch:
         if self._sshd.reload():
             self._say("sshd has read its configuration again")
         if self._sshd.running():
-            self._sshd.refuses_none(self._asked)
-            self._say("sshd answers, and lets nobody in from this host's own addresses")
+            silent = self._ask()
+            for text in silent or ["sshd answers by these files, and lets nobody in from this host's own addresses"]:
+                self._say(text)
 
 
 def part_of(path: str) -> Part:

@@ -10,6 +10,7 @@ HALVES = "pam-tailscale-halves.path"
 _BOOTED = Path("/run/systemd/system")
 """sd_booted(3)."""
 _SECONDS = 60.0
+_CHANGING = frozenset({"activating", "deactivating", "reloading", "refreshing"})
 
 
 def booted() -> bool:
@@ -31,8 +32,17 @@ def reload(unit: str) -> None:
 
 
 def restart(unit: str) -> None:
-    """`systemctl restart`. Raises HostError."""
+    """`systemctl restart`, however often it was started lately. Raises HostError.
+
+    Where systemd refuses to start a service that often, it gives up its socket as well.
+    """
+    _systemctl("reset-failed", unit)
     _must("restart", unit)
+
+
+def is_changing(unit: str) -> bool:
+    """Whether a unit is being started, stopped or reloaded."""
+    return booted() and _systemctl("show", "--property=ActiveState", "--value", unit).stdout.strip() in _CHANGING
 
 
 def is_active(unit: str) -> bool:

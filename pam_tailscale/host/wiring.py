@@ -9,8 +9,10 @@ from typing import Any
 from pam_tailscale import paths, wire
 from pam_tailscale.client import ask_document
 from pam_tailscale.errors import HostError, PamTailscaleError, TailscaledError
+from pam_tailscale.host import asking
 from pam_tailscale.host.answers import Methods
 from pam_tailscale.host.arrangement import Wanted
+from pam_tailscale.host.asking import Asked
 from pam_tailscale.host.disable import Disabler
 from pam_tailscale.host.enable import Enabler, Looking
 from pam_tailscale.host.facts import Facts
@@ -20,7 +22,7 @@ from pam_tailscale.host.looking import gather, gather_people, gather_tailnet
 from pam_tailscale.host.proving import candidates, proof
 from pam_tailscale.host.proving.trial import Plan
 from pam_tailscale.host.report import Person
-from pam_tailscale.host.sshd import Asked, Sshd
+from pam_tailscale.host.sshd import Sshd
 from pam_tailscale.host.switch import Switch
 from pam_tailscale.model import IPAddress, in_tailnet
 from pam_tailscale.tailnet.localapi import LocalAPI
@@ -44,7 +46,13 @@ def disabler(person: Person) -> Disabler:
 
 
 def _switch(files: Files, sshd: Sshd, person: Person) -> Switch:
-    return Switch(files, sshd, Asked(_own_tailnet_addresses(), ("root", *_with_empty_password())), person.say)
+    asked = Asked(_own_tailnet_addresses(), ("root", *_with_empty_password()))
+
+    def ask() -> list[str]:
+        is_on = files.read(str(paths.DROP_IN)) is not None
+        return asking.ask(sshd.running(), asked, sshd.effective, is_on=is_on)
+
+    return Switch(files, sshd, ask, person.say)
 
 
 def _own_tailnet_addresses() -> tuple[IPAddress, ...]:

@@ -1,5 +1,6 @@
 """The README's commands of a checkout. Those of a host are typed in tests/distro/test_documented_commands.py."""
 
+import os
 import subprocess
 
 import pytest
@@ -7,11 +8,15 @@ import pytest
 from tests.support.documented import commands
 from tests.support.roots import PROJECT
 
+_OF_MAKE = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
+
 
 def recipe(line: str) -> list[str]:
     """The commands that `make TARGET` would run."""
     argv = line.partition("#")[0].split()
-    done = subprocess.run([*argv, "--dry-run"], cwd=PROJECT, capture_output=True, text=True, check=True)
+    # These tests may be run by make themselves.
+    env = {name: value for name, value in os.environ.items() if name not in _OF_MAKE}
+    done = subprocess.run([*argv, "--dry-run"], cwd=PROJECT, env=env, capture_output=True, text=True, check=True)
     return [one.removeprefix("@") for one in done.stdout.splitlines()]
 
 

@@ -3,6 +3,8 @@
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,12 @@ from tests.support.waiting import wait_until
 LOCK = str(paths.LOCK)
 SSHD = str(paths.PAM_SSHD)
 _ASKED = "/run/systemctl-asked"
+_SOCKET_RESTART = [
+    "--quiet is-active ssh.socket",
+    # Before, so that systemd's limit of starts does not count those of others.
+    "reset-failed ssh.service",
+    "try-restart ssh.service",
+]
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +87,7 @@ def put(host: Host, file: File) -> None:
 
 def test_what_is_whole_is_left_alone(host: Host) -> None:
     """Whoever asks, and also where the administrator has written below our lines."""
-    for options in ([], ["--reload"], ["--again"]):
+    for options in ([], ["--reload"]):
         done = host.check_halves(*options)
         assert (done.stdout, done.stderr) == ("", "")
     assert present(host) == whole(host)
@@ -318,7 +326,7 @@ def test_a_sshd_that_has_its_socket_from_systemd_is_restarted(host: Host) -> Non
     has_socket_activation(host)
     host.box.run(["rm", host.pam_file])
     assert host.check_halves("--reload", check=False).returncode == 0
-    assert asked(host) == ["--quiet is-active ssh.socket", "try-restart ssh.service"]
+    assert asked(host) == _SOCKET_RESTART
     host.install_halves()
     host.box.run(["rm", host.pam_file])
     host.box.write("/etc/ssh/sshd_config.d/60-broken.conf", "NoSuchKeyword yes\n")
@@ -326,7 +334,26 @@ def test_a_sshd_that_has_its_socket_from_systemd_is_restarted(host: Host) -> Non
         assert host.check_halves("--reload", check=False).returncode == 1
     finally:
         host.box.run(["rm", "/etc/ssh/sshd_config.d/60-broken.conf"])
-    assert asked(host)[2:] == ["--quiet is-active ssh.socket"]
+    assert asked(host)[3:] == ["--quiet is-active ssh.socket"]
+
+
+def test_a_sshd_that_has_not_run_since_boot_takes_its_configuration(host: Host) -> None:
+    """ssh.service makes the directory that sshd wants, and where a connection is waited for it has not been started."""
+    has_socket_activation(host)
+    host.box.run(["rmdir", "/run/sshd"])
+    host.box.run(["rm", host.pam_file])
+    done = host.check_halves("--reload", check=False)
+    assert (done.returncode, host.box.exists(DROP_IN)) == (0, False), done.stderr
+    assert host.box.run(["stat", "--format=%a %U %G", "/run/sshd"]).stdout == "755 root root\n"
+    assert asked(host) == _SOCKET_RESTART
+
+
+def test_sshd_is_told_twice(host: Host) -> None:
+    """While it executes itself anew it ignores the signal, so a second later the watch asks once more."""
+    host.box.run(["rm", host.pam_file])
+    for times in (1, 2):
+        assert host.check_halves("--reload").returncode == 0
+        assert asked(host) == ["try-reload-or-restart ssh.service"] * times
 
 
 def test_where_sshd_cannot_be_told_its_other_half_comes_back(host: Host) -> None:
@@ -391,24 +418,132 @@ def test_without_a_record_nothing_can_come_back(host: Host) -> None:
     assert not host.box.exists(DROP_IN)
 
 
-def test_connections_that_have_not_logged_in_end_and_no_others(host: Host) -> None:
+# Connections that have not logged in
+
+
+_HOLDS_A_CONNECTION = """
+import socket, sys, time
+name, here, address = sys.argv[1:]
+family = socket.AF_INET6 if ":" in here else socket.AF_INET
+with socket.create_server((here, 0), family=family, dualstack_ipv6=family == socket.AF_INET6) as listener:
+    with socket.create_connection((address, listener.getsockname()[1])):
+        connection, _ = listener.accept()
+with open("/proc/self/comm", "w") as comm:
+    comm.write(name)
+print("ready", flush=True)
+time.sleep(300)
+"""
+_LAN = "192.168.64.100"
+"""The bytes of a tailnet address, backwards."""
+
+
+class Connection:
+    """A process that has taken a connection, and calls itself as one of sshd's does."""
+
+    def __init__(
+        self, host: Host, name: str, address: str, *, here: str = "::", user: str = "sshd", before: Sequence[str] = ()
+    ) -> None:
+        log = "/var/log/connection.log"
+        host.box.run(["rm", "-f", log])
+        argv = [*before, "python3", "-c", _HOLDS_A_CONNECTION, name, here, address]
+        self._process = host.box.popen(argv, log, user=None if before else user)
+        wait_until(lambda: host.box.read(log) == "ready\n", 10, f"{name} has its connection to {address}")
+
+    def has_ended(self) -> bool:
+        """Whether it was ended; signals that were sent before this count."""
+        with suppress(subprocess.TimeoutExpired):
+            assert self._process.wait(0.2) == -signal.SIGKILL
+        return self._process.poll() is not None
+
+    def end(self) -> None:
+        """Hangs up."""
+        self._process.kill()
+        self._process.wait(10)
+
+
+@pytest.fixture
+def connected(host: Host) -> Iterator[Callable[..., Connection]]:
+    """Makes connections to the host, which has tailnet addresses and others."""
+    for address in (*_TAILNET, *_ELSEWHERE):
+        host.box.run(["ip", "address", "replace", f"{address}/{128 if ':' in address else 32}", "dev", "lo"])
+    made: list[Connection] = []
+
+    def connect(*args: str, **options: Any) -> Connection:
+        made.append(Connection(host, *args, **options))
+        return made[-1]
+
+    yield connect
+    for connection in made:
+        connection.end()
+
+
+_TAILNET = ("100.64.0.1", "100.127.255.254", "fd7a:115c:a1e0::99", "fd7a:115c:a1e0:ab12:ffff:ffff:ffff:ffff")
+_ELSEWHERE = (_LAN, "100.63.255.254", "100.128.0.1", "fd7a:115c:a1e1::99", "fd7b:115c:a1e0::99", "64.64.0.100")
+
+
+def test_connections_over_the_tailnet_that_have_not_logged_in_end(
+    host: Host, connected: Callable[..., Connection]
+) -> None:
     """They go by what sshd said when they began; also those that came while it was being told."""
-    person = host.box.popen(["sleep", "300"], "/var/log/sleep.log", user="alice")
-    for options in (["--reload"], ["--again"]):
-        waiting = host.box.popen(["sleep", "300"], "/var/log/sleep.log", user="sshd")
-        if options == ["--reload"]:
-            host.box.run(["rm", host.pam_file])
-        host.check_halves(*options)
-        assert waiting.wait(10) == -signal.SIGKILL
-    assert person.poll() is None
-    person.kill()
+    for _ in range(2):
+        waiting = [connected("sshd", address) for address in _TAILNET]
+        waiting += [connected("sshd", address, here="0.0.0.0") for address in _TAILNET if "." in address]
+        waiting += [connected(name, _TAILNET[0]) for name in ("sshd-session", "sshd-auth")]
+        host.box.run(["rm", "-f", host.pam_file])
+        host.check_halves("--reload")
+        assert [connection.has_ended() for connection in waiting] == [True] * len(waiting)
+
+
+def test_no_others_end(host: Host, connected: Callable[..., Connection]) -> None:
+    """Sessions, logins from elsewhere, and what has the same number for another account, or sshd's in a container."""
+    container = [
+        "unshare",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "setpriv",
+        "--reuid=sshd",
+        "--regid=65534",
+        "--clear-groups",
+    ]
+    others = [
+        connected("sshd", _TAILNET[0], user="alice"),
+        connected("nginx", _TAILNET[0]),
+        connected("sshd-keygen", _TAILNET[0]),
+        connected("sshd", _TAILNET[0], before=container),
+        *(connected("sshd", address) for address in _ELSEWHERE),
+        *(connected("sshd", address, here="0.0.0.0") for address in _ELSEWHERE if "." in address),
+    ]
+    host.box.run(["rm", host.pam_file])
+    host.check_halves("--reload")
+    assert [connection.has_ended() for connection in others] == [False] * len(others)
+
+
+@pytest.mark.parametrize(
+    ("program", "script"),
+    [("od", "echo 256"), ("awk", "exit 1"), ("cat", "exit 1"), ("find", "exit 1")],
+    ids=["bytes in another order", "no awk", "nothing to read", "nothing to see"],
+)
+def test_where_it_cannot_be_seen_from_where_they_came_all_end(
+    host: Host, connected: Callable[..., Connection], program: str, script: str
+) -> None:
+    """Those from elsewhere, too: they can try again."""
+    waiting = connected("sshd", _LAN)
+    host.box.run(["rm", host.pam_file])
+    fake = f"/usr/local/sbin/{program}"
+    host.box.write(fake, f"#!/bin/sh\n{script}\n", 0o755)
+    try:
+        host.check_halves("--reload")
+    finally:
+        host.box.run(["rm", fake])
+    assert waiting.has_ended()
 
 
 def test_a_host_that_was_switched_off_is_not_looked_at(host: Host) -> None:
     """Nothing of ours is in force."""
     for step in removed(present(host)):
         put(host, step)
-    for options in ([], ["--reload"], ["--again"]):
+    for options in ([], ["--reload"]):
         done = host.check_halves(*options)
         assert (done.stdout, done.stderr) == ("", "")
     assert asked(host) == []

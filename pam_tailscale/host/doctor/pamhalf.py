@@ -33,14 +33,8 @@ def judge(pam: Pam, addresses: Sequence[str], agent_mode: str) -> list[Check]:
 
     `addresses`: what the drop-in takes for the tailnet. `agent_mode`: as the agent says; empty where it says nothing.
     """
-    return [
-        _service(pam),
-        _first(pam),
-        _module(pam),
-        _arguments(pam, addresses),
-        _mode(agent_mode),
-        _other(pam),
-    ]
+    lines = [_first(pam), _arguments(pam, addresses)] if pam.stack.exists else []
+    return [_service(pam), *lines, _module(pam), _mode(agent_mode), _other(pam)]
 
 
 def whole(checks: Sequence[Check]) -> bool:

@@ -9,17 +9,10 @@ files it writes its process's number to PidFile (sshd.c, main and sighup_restart
 from dataclasses import dataclass
 
 from pam_tailscale.host.doctor.check import Check, ok, problem, unknown, warning
-from pam_tailscale.host.effective import Effective
+from pam_tailscale.host.effective import Effective, offered
 
 RELOAD = "sshd -t && systemctl reload ssh"
 _BY_OLD_FILES = "connections from the tailnet go by what sshd read before: the policy is not asked, or by old settings"
-_BY_KEYWORD = (
-    ("publickey", "pubkeyauthentication"),
-    ("password", "passwordauthentication"),
-    ("keyboard-interactive", "kbdinteractiveauthentication"),
-    ("hostbased", "hostbasedauthentication"),
-    ("gssapi-with-mic", "gssapiauthentication"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +41,6 @@ class Running:
     """Unix time at which it last read its files; None where PidFile does not tell."""
     changed: tuple[tuple[str, float], ...]
     """Its files, with the Unix time at which each was last put in place."""
-
-
-def offered(effective: Effective) -> frozenset[str]:
-    """The methods that sshd names after a refused `none`, under this effective configuration (auth2.c)."""
-    enabled = {method for method, keyword in _BY_KEYWORD if effective.says(keyword)}
-    lists = effective.one("authenticationmethods").split()
-    if not lists or lists == ["any"]:
-        return frozenset(enabled)
-    first = {one.partition(",")[0].partition(":")[0] for one in lists}
-    return frozenset(first & enabled)
 
 
 def judge(running: Running, expected: Effective, without: Effective) -> Check:

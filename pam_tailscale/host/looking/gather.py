@@ -141,6 +141,8 @@ def _user(name: str) -> User | None:
 
 def _session(config: Config) -> Session | None:
     session = gather_session.own_session()
+    if session is not None and not session.is_open:
+        return dataclasses.replace(session, answer=Unknown("how you come in", "the connection is closed"))
     if session is None or not session.over_tailnet:
         return session
     return dataclasses.replace(session, answer=gather_tailnet.answer(session, config))

@@ -2,11 +2,15 @@
 
 import fnmatch
 import grp
+import itertools
+import json
 import os
 import pwd
 import re
+import subprocess
+import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +21,11 @@ _SHADOW = Path("/etc/shadow")
 _NSSWITCH = Path("/etc/nsswitch.conf")
 _NOLOGIN = frozenset({"nologin", "false", "sync"})
 _DAY = 86400
+_FIRST_KEY = Path(__file__).with_name("first_key.py")
+_SECONDS = 3.0
+"""For all key files together; homes may be on a file system that hangs."""
+_LOOKED_AT_MAX = 1000
+"""Accounts whose key files are looked at."""
 _KEYS_OF_OTHERS = ("authorizedkeyscommand", "trustedusercakeys")
 _NO_KEYS = ("gssapiauthentication", "hostbasedauthentication")
 _SERVICE = re.compile(r"[a-z_]+")
@@ -30,34 +39,39 @@ def ways_in(
     shadow: Path = _SHADOW,
     nsswitch: Path = _NSSWITCH,
 ) -> tuple[Way, ...]:
-    """One way for each account that has one, by what sshd's configuration says of connections in general.
+    """Each account's way that takes no look at its own files; where there is none, the first account with a key.
 
-    `accounts`: by default all that the host lists; a directory's may not be among them, so it counts as one.
+    By what sshd's configuration says of connections in general. `accounts`: by default all that the host lists; a
+    directory's may not be among them, so it counts as one.
     """
     everybody = [keyword for keyword in _KEYS_OF_OTHERS if values.is_set(keyword)]
     hashes = _hashes(shadow)
     found = [Way(f"accounts of {name}", "password") for name in _directories(nsswitch) if _takes_passwords(values)]
-    for account in pwd.getpwall() if accounts is None else accounts:
-        if not may_log_in(account, values):
-            continue
+    listed = pwd.getpwall() if accounts is None else accounts
+    admitted = [account for account in listed if _root(account, values) != "no" and may_log_in(account, values)]
+    for account in admitted:
         by = next(_by(account, values, hashes, everybody), "")
         if by:
             found.append(Way(account.pw_name, by))
+    if not found and values.says("pubkeyauthentication"):
+        found += [Way(account.pw_name, "key") for account in _first_with_key(admitted, values)]
     return tuple(found)
+
+
+def _root(account: pwd.struct_passwd, values: Effective) -> str:
+    """What PermitRootLogin says about an account: `yes` and `no`, or the kind of login that is left."""
+    said = values.one("permitrootlogin") if account.pw_uid == 0 else "yes"
+    return "no" if said == "forced-commands-only" else said
 
 
 def _by(
     account: pwd.struct_passwd, values: Effective, hashes: Mapping[str, str], everybody: Iterable[str]
 ) -> Iterator[str]:
-    root = values.one("permitrootlogin") if account.pw_uid == 0 else "yes"
-    if root in ("no", "forced-commands-only"):
-        return
     if values.says("pubkeyauthentication"):
         yield from everybody
-        if any(map(_has_key, _key_files(account, values.one("authorizedkeysfile").split()))):
-            yield "key"
     yield from (keyword for keyword in _NO_KEYS if values.says(keyword))
-    if _takes_passwords(values) and root == "yes" and is_password(hashes.get(account.pw_name, account.pw_passwd)):
+    field = hashes.get(account.pw_name, account.pw_passwd)
+    if _takes_passwords(values) and _root(account, values) == "yes" and is_password(field):
         yield "password"
 
 
@@ -112,12 +126,43 @@ def _key_files(account: pwd.struct_passwd, patterns: Iterable[str]) -> Iterator[
         yield Path(account.pw_dir) / text.replace("%U", str(account.pw_uid)).replace("\0", "%")
 
 
-def _has_key(path: Path) -> bool:
+def _first_with_key(accounts: Sequence[pwd.struct_passwd], values: Effective) -> Iterator[pwd.struct_passwd]:
+    """The first account with a key; none where nobody has one, or it could not be found out in time.
+
+    Not looked for in this process: whoever owns a home chooses what lies in it, and some file systems hang.
+    """
+    patterns = values.one("authorizedkeysfile").split()
+    looked_at = list(itertools.islice(accounts, _LOOKED_AT_MAX))
+    asked = {"strict": values.says("strictmodes"), "accounts": [_asked(account, patterns) for account in looked_at]}
     try:
-        lines = path.read_text(errors="replace").splitlines()
+        child = subprocess.Popen(
+            [sys.executable, "-I", str(_FIRST_KEY)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
     except OSError:
-        return False
-    return any(line.strip() and not line.strip().startswith("#") for line in lines)
+        return
+    try:
+        said = child.communicate(json.dumps(asked), timeout=_SECONDS)[0].strip()
+    except subprocess.TimeoutExpired:
+        child.kill()
+        with suppress(subprocess.TimeoutExpired):  # it may wait for a disk, which no signal ends
+            child.communicate(timeout=1.0)
+        return
+    if said.isdecimal():
+        yield looked_at[int(said)]
+
+
+def _asked(account: pwd.struct_passwd, patterns: Iterable[str]) -> dict[str, object]:
+    return {
+        "uid": account.pw_uid,
+        "gid": account.pw_gid,
+        "groups": os.getgrouplist(account.pw_name, account.pw_gid),
+        "home": account.pw_dir,
+        "files": [str(path) for path in _key_files(account, patterns)],
+    }
 
 
 def _hashes(path: Path) -> dict[str, str]:

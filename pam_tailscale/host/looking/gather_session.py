@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pam_tailscale.host.facts import Session
+from pam_tailscale.host.looking.connections import is_established
 from pam_tailscale.model import parse_address
 
 _PROC = Path("/proc")
@@ -33,10 +34,8 @@ def own_session(pid: int | None = None, proc: Path = _PROC) -> Session | None:
         outermost = process
     if session is None:
         return None
-    client, client_port, server, server_port = session
-    return Session(
-        parse_address(client), int(client_port), parse_address(server), int(server_port), _account(outermost)
-    )
+    client, server = (parse_address(session[0]), int(session[1])), (parse_address(session[2]), int(session[3]))
+    return Session(*client, *server, _account(outermost), is_open=is_established(server, client, proc))
 
 
 def _line_of(pid: int, proc: Path) -> Iterator[Path]:

@@ -1,12 +1,13 @@
 """Finds out about sshd: which one is installed, which one runs, and what its configuration is. Judges nothing."""
 
+import dataclasses
 import glob
 import ipaddress
 import os
 import re
 import shlex
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from pam_tailscale import paths
 from pam_tailscale.host import effective, listeners, units, version
 from pam_tailscale.host.effective import Effective
 from pam_tailscale.host.facts import Listener, Socket, Sshd, Unit
+from pam_tailscale.host.looking import command_line
+from pam_tailscale.host.looking.first_key import content
 from pam_tailscale.host.sshd import PROGRAM, complaint
 from pam_tailscale.host.sshdconfig import MAIN, Reader
 
@@ -23,10 +26,6 @@ _DEFAULTS = Path("/etc/default/ssh")
 _GUARD = "check-halves"
 _OUR_UNIT_FILE = "pam-tailscale.conf"
 _UNIT, _SOCKET_UNIT = "ssh.service", "ssh.socket"
-# sshd's options that take a value (sshd.c, getopt).
-_WITH_VALUE = "CEbcfghkoPpu"
-_OPTION_OF = {"p": "Port", "h": "HostKey", "g": "LoginGraceTime", "c": "HostCertificate"}
-_TITLE = re.compile(r"(?:sshd: )?(.*?)(?: \[listener\] .*)?", re.DOTALL)
 _ENDPOINT = re.compile(r"(?:\[(?P<six>[^\]]+)\]|(?P<four>[^:\s]+)):(?P<port>\d{1,5})", re.ASCII)
 
 Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
@@ -53,28 +52,33 @@ def run(argv: Sequence[str]) -> "subprocess.CompletedProcess[str]":
 def look(run: Run = run) -> Sshd:
     """Everything about sshd."""
     said = run([PROGRAM, "-V"])
-    found = list(map(_listener, listeners.find()))
-    mine = [one for one in found if one.is_installed and one.config == MAIN] or found
-    listener = mine[0] if mine else None
     unit = _unit(run) if units.booted() else Unit()
-    options = listener.options if listener else _default_options()
+    found = list(map(_listener, listeners.find()))
+    listener = _chosen(found, unit)
+    given = listener.options if listener else _default_options()
+    options = command_line.harmless(given) if listener is None or _is_believed(listener, found, unit) else ()
     complaint, values = _configuration(run, options)
     return Sshd(
         openssh=version.parse(said.stdout + said.stderr),
         complaint=complaint,
-        config=Reader(_text, glob.glob, str(paths.DROP_IN)).read(MAIN, options),
+        config=_reader().read(MAIN, options),
         effective=values,
-        listener=listener,
-        others=tuple(one for one in found if one is not listener),
+        listener=dataclasses.replace(listener, options=options) if listener else None,
+        others=tuple(map(_other, (one for one in found if one is not listener))),
+        unproved=tuple(option for option in given if option not in options),
         sockets=_sockets(listener, unit, values, run),
         unit=unit,
         confinement=tuple(confinement(listener.pid if listener else 0)),
     )
 
 
+def _reader() -> Reader:
+    return Reader(_text, glob.glob, str(paths.DROP_IN))
+
+
 def _text(path: str) -> str | None:
     try:
-        return Path(path).read_bytes().decode(errors="surrogateescape")
+        return content(path)[0].decode(errors="surrogateescape")
     except OSError:
         return None
 
@@ -94,17 +98,39 @@ def _configuration(run: Run, options: Sequence[str]) -> tuple[str, Effective]:
 
 
 def _listener(found: listeners.Listener) -> Listener:
-    words = _arguments(found.command)
-    options = list(_options(words))
-    configs = [value for name, value in options if name == "f"]
+    words = command_line.words(found.command)
+    config = command_line.config_file(words)
     return Listener(
         pid=found.pid,
         program=found.program,
         is_installed=_is_installed(found),
-        config=os.path.normpath(configs[-1]) if configs else MAIN,
-        options=tuple(_as_setting(name, value) for name, value in options if name == "o" or name in _OPTION_OF),
+        config=os.path.normpath(config) if config else MAIN,
+        options=command_line.settings(words),
         sockets=tuple(Socket(end.address, end.port) for end in found.endpoints),
     )
+
+
+def _chosen(found: Sequence[Listener], unit: Unit) -> Listener | None:
+    """ssh.service's own, where systemd says which one that is; else the first with the installed program and file."""
+    mine = [one for one in found if unit.booted and one.pid == unit.main_pid]
+    if not mine and unit.socket_active:
+        return None
+    mine = mine or [one for one in found if one.is_installed and one.config == MAIN] or list(found)
+    return mine[0] if mine else None
+
+
+def _is_believed(listener: Listener, found: Iterable[Listener], unit: Unit) -> bool:
+    """Whether its title is taken for what the host's sshd was started with: nobody but root can have started it."""
+    if unit.booted:
+        return listener.pid == unit.main_pid
+    return [one.pid for one in found if one.is_installed] == [listener.pid]
+
+
+def _other(found: Listener) -> Listener:
+    """A listener beside the host's own, of whose options nothing is made but what files they lead to."""
+    reads = _reader().read(found.config, found.options).drop_in is not None
+    is_drop_in = os.path.realpath(found.config) == str(paths.DROP_IN)
+    return dataclasses.replace(found, options=(), reads_drop_in=reads or is_drop_in)
 
 
 def _is_installed(found: listeners.Listener) -> bool:
@@ -117,39 +143,12 @@ def _is_installed(found: listeners.Listener) -> bool:
         return False
 
 
-def _arguments(command: str) -> list[str]:
-    """The words behind the program in a listener's title, `sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups`."""
-    match = _TITLE.fullmatch(command)
-    return (match[1] if match else command).split()[1:]
-
-
-def _options(words: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Each option with its value, as getopt takes them; a title does not show where an argument with blanks ends."""
-    rest = list(words)
-    while rest:
-        word = rest.pop(0)
-        for at, letter in enumerate(word[1:] if word.startswith("-") else "", 1):
-            if letter in _WITH_VALUE:
-                value = word[at + 1 :] or (rest.pop(0) if rest else "")
-                while letter == "o" and "=" not in value and rest and not rest[0].startswith("-"):
-                    value += f" {rest.pop(0)}"
-                yield letter, value
-                break
-
-
-def _as_setting(name: str, value: str) -> str:
-    return value if name == "o" else f"{_OPTION_OF[name]}={value}"
-
-
 def _default_options() -> tuple[str, ...]:
     """What ssh.service would start sshd with (EnvironmentFile=/etc/default/ssh)."""
     for line in (_text(str(_DEFAULTS)) or "").splitlines():
         if line.strip().startswith("SSHD_OPTS="):
             with suppress(ValueError):
-                words = " ".join(shlex.split(line.partition("=")[2])).split()
-                return tuple(
-                    _as_setting(name, value) for name, value in _options(words) if name == "o" or name in _OPTION_OF
-                )
+                return command_line.settings(" ".join(shlex.split(line.partition("=")[2])).split())
     return ()
 
 
@@ -178,8 +177,8 @@ def _endpoint(text: str) -> Iterator[Socket]:
 
 
 def _unit(run: Run) -> Unit:
-    shown = _shown(run, _UNIT, "LoadState", "ActiveState", "ExecStartPre", "ExecReload", "DropInPaths")
-    reload = shown.get("ExecReload", "")
+    shown = _shown(run, _UNIT, "LoadState", "ActiveState", "MainPID", "ExecStartPre", "ExecReload", "DropInPaths")
+    reload, main_pid = shown.get("ExecReload", ""), shown.get("MainPID", "")
     is_guarded = _GUARD in shown.get("ExecStartPre", "") and _GUARD in reload and "-HUP" in reload
     drop_ins = [path for path in shown.get("DropInPaths", "").split() if Path(path).name != _OUR_UNIT_FILE]
     return Unit(
@@ -189,6 +188,7 @@ def _unit(run: Run) -> Unit:
         socket_active=_shown(run, _SOCKET_UNIT, "ActiveState").get("ActiveState", "") == "active",
         guarded=is_guarded,
         drop_ins=tuple(drop_ins),
+        main_pid=int(main_pid) if main_pid.isdecimal() else 0,
     )
 
 

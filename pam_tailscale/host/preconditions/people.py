@@ -17,7 +17,8 @@ def _is_public(address: IPAddress) -> bool:
 
 def _is_proven(facts: Facts) -> bool:
     """Whether this very run shows another way in."""
-    return facts.host.console or (facts.own_session is not None and not facts.own_session.over_tailnet)
+    session = facts.own_session
+    return facts.host.console or (session is not None and session.is_open and not session.over_tailnet)
 
 
 def _no_other_way(facts: Facts) -> str:
@@ -52,6 +53,8 @@ def _cut_off(facts: Facts) -> str:
 
 def _cannot_tell(facts: Facts) -> str:
     session, found = facts.own_session, _answer(facts)
+    if session is not None and not session.is_open:
+        return f"{_from(facts)} by a connection that is closed, and how you come in now is not known"
     if session is None or session.answer is None:
         return ""
     if isinstance(session.answer, Unknown):

@@ -1,7 +1,7 @@
 """Preconditions about sshd as a program: which one runs, and what runs it."""
 
 from pam_tailscale import paths
-from pam_tailscale.host.facts import Facts
+from pam_tailscale.host.facts import Facts, Listener
 from pam_tailscale.host.preconditions.row import Action, Row, joined
 from pam_tailscale.host.sshdconfig import MAIN
 
@@ -37,13 +37,31 @@ def _other_config(facts: Facts) -> str:
     return f"sshd runs with -f {found.config} (process {found.pid})" if found and found.config != MAIN else ""
 
 
+def _own_options(facts: Facts) -> str:
+    return f"sshd is run with options of its own: {joined(list(facts.sshd.unproved))}" if facts.sshd.unproved else ""
+
+
+def _not_of_unit(facts: Facts) -> str:
+    found, unit = facts.sshd.listener, facts.sshd.unit
+    if not unit.booted or found is None or found.pid == unit.main_pid:
+        return ""
+    return f"sshd (process {found.pid}) is not run by ssh.service"
+
+
+def _unguarded(facts: Facts) -> str:
+    return "" if facts.sshd.unit.booted else "systemd does not run this host"
+
+
+def _others_with_ours(facts: Facts) -> str:
+    return joined([_named(one) for one in facts.sshd.others if one.reads_drop_in])
+
+
 def _others(facts: Facts) -> str:
-    return joined(
-        [
-            f"{one.program} (process {one.pid}, {one.config}, port {', '.join(str(end.port) for end in one.sockets)})"
-            for one in facts.sshd.others
-        ]
-    )
+    return joined([_named(one) for one in facts.sshd.others if not one.reads_drop_in])
+
+
+def _named(one: Listener) -> str:
+    return f"{one.program} (process {one.pid}, {one.config}, port {', '.join(str(end.port) for end in one.sockets)})"
 
 
 def _not_running(facts: Facts) -> str:
@@ -134,11 +152,32 @@ ROWS = (
         f"run sshd with {MAIN}: see SSHD_OPTS in /etc/default/ssh and 'systemctl cat ssh'",
     ),
     Row(
+        "own_options",
+        Action.REFUSE,
+        _own_options,
+        "what is proved without them would say nothing about it, and what they name is not run or opened for a proof",
+        "put them into sshd_config, and start sshd without them: see SSHD_OPTS in /etc/default/ssh",
+    ),
+    Row(
+        "not_of_unit",
+        Action.REFUSE,
+        _not_of_unit,
+        "nothing would make it forget the drop-in when its PAM half is gone: it would open the tailnet to empty "
+        "passwords",
+        "stop it, and run sshd as ssh.service: 'systemctl start ssh'",
+    ),
+    Row(
+        "others_with_ours",
+        Action.REFUSE,
+        _others_with_ours,
+        "it would read the drop-in, UsePAM included, and nothing would make it forget that when the PAM half is gone",
+        f"take the Include of {paths.DROP_IN.parent} out of its configuration, or stop it",
+    ),
+    Row(
         "other_listeners",
         Action.HANDLE,
         _others,
-        "it goes by what it was started with, which is not looked at: where it does not read the drop-in, people are "
-        "let in as before, over the tailnet, too",
+        "it does not read the drop-in: people are let in by it as before, over the tailnet, too",
         "stop it, or have it listen elsewhere than on this node's tailnet addresses",
     ),
     Row("not_running", Action.HANDLE, _not_running, "what is written counts when it starts"),
@@ -170,6 +209,14 @@ ROWS = (
         "sshd could read the drop-in while its PAM half is gone, and would open the tailnet to empty passwords",
         "leave ExecStartPre and ExecReload of ssh.service as they are, see 'systemctl cat ssh.service'; then run "
         "'systemctl daemon-reload'",
+    ),
+    Row(
+        "unguarded",
+        Action.HANDLE,
+        _unguarded,
+        "nobody watches the two halves: if the PAM half is lost or altered, sshd opens the tailnet to empty passwords",
+        "run check-halves before each start and reload of sshd and after each change below /etc/pam.d and /etc/ssh, "
+        "and reload sshd when it has taken the drop-in out of force",
     ),
     Row(
         "selinux",

@@ -59,3 +59,21 @@ def test_seconds(text: str, number: int | None) -> None:
 def test_the_first_number_of_maxstartups(text: str, number: int | None) -> None:
     """From which on connections are dropped."""
     assert first_startups(text) == number
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (STOCK, FEW),
+        (STOCK.replace("any", "publickey,password publickey,keyboard-interactive"), {"publickey"}),
+        (STOCK.replace("any", "none,publickey keyboard-interactive:pam"), set()),
+        (
+            "pubkeyauthentication yes\ngssapiauthentication yes\nhostbasedauthentication yes\n",
+            {"publickey", "gssapi-with-mic", "hostbased"},
+        ),
+    ],
+    ids=["any", "first of each list", "with a device, and not enabled", "others"],
+)
+def test_offered(text: str, expected: frozenset[str]) -> None:
+    """As sshd counts them after a refused none."""
+    assert effective.offered(effective.parse(text)) == expected

@@ -9,15 +9,15 @@ import pytest
 from pam_tailscale import paths
 from pam_tailscale import pin as pins
 from pam_tailscale.errors import HostError
-from pam_tailscale.host import dropin, lock, marker, switch, units
+from pam_tailscale.host import dropin, effective, lock, marker, switch, units
 from pam_tailscale.host.answers import Answers, Methods
 from pam_tailscale.host.arrangement import Wanted
+from pam_tailscale.host.effective import Effective
 from pam_tailscale.host.enable import Enabler, Looking
 from pam_tailscale.host.facts import Answer, Facts
 from pam_tailscale.host.preconditions import Finding
 from pam_tailscale.host.proving.trial import Outcome, Plan
 from pam_tailscale.host.report import Report
-from pam_tailscale.host.sshd import Asked
 from pam_tailscale.host.version import OpenSSH
 from tests.support.host_facts import (
     BOOKWORM,
@@ -99,10 +99,10 @@ class Stage(Rig):
         """Whether the proof is done and this has not happened yet."""
         return "proved" in self.events and event not in self.events
 
-    def effective(self, connection: str) -> str:
+    def effective(self, connection: str) -> Effective:
         self.events.append(f"effective {connection.split(',', maxsplit=1)[0]}")
         settings = {**dropin.settings(Wanted(TRIXIE, 998, 997, methods=self.methods)), **self.overridden}
-        return "".join(f"{name} {value}\n" for name, value in settings.items())
+        return effective.parse("".join(f"{name} {value}\n" for name, value in settings.items()))
 
     def look(self) -> Facts:
         if self.later is not None and "looked" in self.events:
@@ -293,15 +293,16 @@ def _make_fail(stage: Stage, monkeypatch: pytest.MonkeyPatch, fails: str) -> str
         monkeypatch.setattr(stage.sshd, "test", refuses)
         return "line 7: bad"
     if fails == "open door":
-        refuses_none = stage.sshd.refuses_none
+        ask = stage.sshd.ask
 
-        def asks(asked: Asked) -> None:
-            refuses_none(asked)
+        def asks() -> list[str]:
+            silent = ask()
             if stage.once("let in") and stage.sshd.drop_in is not None:
                 stage.events.append("let in")
                 raise HostError("sshd lets root in")
+            return silent
 
-        monkeypatch.setattr(stage.sshd, "refuses_none", asks)
+        monkeypatch.setattr(stage.sshd, "ask", asks)
         return "lets root in"
 
     def no_watch() -> None:
@@ -362,9 +363,8 @@ def test_a_setting_that_sshd_does_not_know(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, gone: str, *, is_fine: bool
 ) -> None:
     """One that was built without GSSAPI cannot let anybody in by it."""
-    effective = stage.effective
-    lines = [line for line in effective("user=root").splitlines(keepends=True) if not line.startswith(gone)]
-    monkeypatch.setattr(stage.sshd, "effective", lambda _: "".join(lines))
+    known = {name: found for name, found in stage.effective("user=root").values.items() if name != gone}
+    monkeypatch.setattr(stage.sshd, "effective", lambda _: Effective(known))
     if is_fine:
         assert stage.run().on
     else:

@@ -37,9 +37,14 @@ class Proc:
         (process / "ns/net").symlink_to(namespace)
         (process / "cmdline").write_bytes(title.replace(" ", "\0").encode() + b"\0\0")
         (process / "fd/0").symlink_to("/dev/null")
+        self.status(process, "0 0 0 0")
         for number, inode in enumerate(inodes):
             (process / f"fd/{number + 3}").symlink_to(f"socket:[{inode}]")
         return process
+
+    def status(self, process: Path, uids: str, nspid: str = "1", parent: int = 1) -> None:
+        text = f"Name:\tsshd\nPPid:\t{parent}\nUid:\t{uids.replace(' ', chr(9))}\nNSpid:\t{nspid}\n"
+        (process / "status").write_text(text)
 
     def tables(self, four: str, six: str) -> None:
         (self.path / "self/net/tcp").write_text(HEADING + four)
@@ -78,6 +83,56 @@ def test_who_is_no_listener(proc: Proc) -> None:
     proc.process("704", "/usr/bin/notsshd", "sshd", (10,))
     (proc.path / "705").mkdir()
     assert listeners.find(proc.path) == ()
+
+
+@pytest.mark.parametrize(
+    ("uids", "nspid"),
+    [("1000 1000 1000 1000", "7"), ("1000 0 0 0", "7"), ("0 1000 0 0", "7"), ("0 0 0 1000", "7"), ("0 0 0 0", "7\t1")],
+)
+def test_only_roots_counts(proc: Proc, uids: str, nspid: str) -> None:
+    """Anybody can start sshd on a port of theirs, with options that root would then go by."""
+    process = proc.process("700", "/usr/sbin/sshd", "sshd: /usr/sbin/sshd -D -o ForceCommand=/tmp/x [listener]", (10,))
+    assert len(listeners.find(proc.path)) == 1
+    proc.status(process, uids, nspid)
+    assert listeners.find(proc.path) == ()
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "sshd: root@pts/0",
+        "sshd: root [priv]",
+        "/usr/sbin/sshd -D -R",
+        "/usr/sbin/sshd -i",
+        "/usr/sbin/sshd -t -f /etc/ssh/sshd_config",
+        "/usr/sbin/sshd -4T",
+    ],
+)
+def test_what_is_no_listener(proc: Proc, title: str) -> None:
+    """Root's session listens where root has a port forwarded (-R), and a signal would end it."""
+    proc.process("700", "/usr/sbin/sshd", title, (10,))
+    assert listeners.find(proc.path) == ()
+    proc.process("701", "/usr/sbin/sshd", title, ())
+    assert not listeners.is_starting(proc.path)
+
+
+@pytest.mark.parametrize("title", ["/usr/sbin/sshd -D", "sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups"])
+def test_one_that_is_about_to_listen(proc: Proc, title: str) -> None:
+    """It has its files in memory already; that it does not listen does not mean that none runs."""
+    process = proc.process("700", "/usr/sbin/sshd", title, ())
+    assert listeners.find(proc.path) == ()
+    assert listeners.is_starting(proc.path)
+    proc.status(process, "1000 1000 1000 1000")
+    assert not listeners.is_starting(proc.path)
+
+
+def test_a_child_of_a_listener_is_not_about_to_listen(proc: Proc) -> None:
+    """It has its parent's title until it is another program."""
+    proc.process("700", "/usr/sbin/sshd", "sshd: /usr/sbin/sshd -D [listener]", (10,))
+    child = proc.process("701", "/usr/sbin/sshd", "sshd: /usr/sbin/sshd -D [listener]", (11,))
+    assert listeners.is_starting(proc.path)
+    proc.status(child, "0 0 0 0", parent=700)
+    assert not listeners.is_starting(proc.path)
 
 
 def test_one_whose_program_was_upgraded_is_found(proc: Proc) -> None:

@@ -60,6 +60,7 @@ def test_what_each_asks(systemd: Systemd) -> None:
         "cat pam-tailscale-halves.path",
         "disable --quiet --now pam-tailscale-halves.path",
         "reload ssh.service",
+        "reset-failed ssh.service",
         "restart ssh.service",
         "is-active --quiet ssh.socket",
         "show --property=MainPID --value ssh.service",
@@ -76,6 +77,14 @@ def test_without_systemd_nothing_is_asked(systemd: Systemd, tmp_path: Path, monk
     assert not units.watches()
     assert not units.is_active("ssh.socket")
     assert units.main_pid("ssh.service") == 0
+    assert systemd.asked == []
+
+
+@pytest.mark.parametrize("state", ["activating", "reloading", "deactivating", "active", "inactive", "failed"])
+def test_a_unit_that_is_changing(systemd: Systemd, tmp_path: Path, state: str) -> None:
+    """Between two states nothing is known of what it has read."""
+    (tmp_path / "bin/systemctl").write_text(f"#!/bin/sh\necho {state}\n")
+    assert units.is_changing("ssh.service") is state.endswith("ing")
     assert systemd.asked == []
 
 

@@ -79,6 +79,11 @@ def test_what_is_altered_is_a_problem(text: str | None, name: str) -> None:
     assert not whole(list(found.values()))
 
 
+def test_a_missing_service_is_told_once() -> None:
+    """Its lines are not there either, but that is the same thing."""
+    assert set(wrong(checks(None))) == {"pam-service"}
+
+
 def test_lines_above_ours_before_98() -> None:
     """In a file of somebody else's, where anybody may put lines."""
     found = checks(f"auth required pam_env.so\n{OLD}", "sshd")

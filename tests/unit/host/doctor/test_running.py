@@ -7,7 +7,7 @@ import pytest
 
 from pam_tailscale.host import effective
 from pam_tailscale.host.doctor.check import State
-from pam_tailscale.host.doctor.running import Offer, Running, judge, offered
+from pam_tailscale.host.doctor.running import Offer, Running, judge
 from pam_tailscale.host.effective import Effective
 
 STOCK = (
@@ -89,21 +89,3 @@ def test_it_was_not_asked() -> None:
     """Which is said, with why."""
     assert state(offers=(), unasked="no answer") == (State.UNKNOWN, "sshd could not be asked: no answer")
     assert state(offers=())[0] is State.UNKNOWN
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (STOCK, FEW),
-        (STOCK.replace("any", "publickey,password publickey,keyboard-interactive"), {"publickey"}),
-        (STOCK.replace("any", "none,publickey keyboard-interactive:pam"), set()),
-        (
-            "pubkeyauthentication yes\ngssapiauthentication yes\nhostbasedauthentication yes\n",
-            {"publickey", "gssapi-with-mic", "hostbased"},
-        ),
-    ],
-    ids=["any", "first of each list", "with a device, and not enabled", "others"],
-)
-def test_offered(text: str, expected: frozenset[str]) -> None:
-    """As sshd counts them after a refused none."""
-    assert offered(effective.parse(text)) == expected
