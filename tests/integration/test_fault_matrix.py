@@ -108,6 +108,22 @@ def _other_config(lab: Lab) -> None:
     lab.start_sshd("-f", "/etc/ssh/other_config")
 
 
+def _forcing_sshd(lab: Lab) -> None:
+    """Options that sshd's own configuration has nothing of."""
+    lab.start_sshd("-o", "ForceCommand=echo forced")
+
+
+def _run_by_hand(lab: Lab) -> None:
+    """A host of systemd's, whose ssh.service is another process or none."""
+    lab.systemd()
+    lab.run("rm", "/run/sshd.pid")
+
+
+def _second_sshd_with_ours(lab: Lab) -> None:
+    """One that takes its configuration from the usual place."""
+    lab.start_another_sshd("-p", "2222", "-o", "PidFile=none")
+
+
 def _second_sshd(lab: Lab) -> None:
     lab.write("/etc/ssh/other_config", lab.box.read(SSHD_CONFIG).replace(INCLUDE, ""))
     lab.start_another_sshd("-f", "/etc/ssh/other_config", "-p", "2222", "-o", "PidFile=none")
@@ -381,6 +397,9 @@ FAULTS: tuple[Fault, ...] = (
     Fault("other_program", _other_program),
     Fault("replaced_program", _upgraded, suites=NEW_ONLY),
     Fault("other_config", _other_config),
+    Fault("own_options", _forcing_sshd, suites=NEW_ONLY),
+    Fault("not_of_unit", _run_by_hand, suites=NEW_ONLY),
+    Fault("others_with_ours", _second_sshd_with_ours),
     Fault("other_listeners", _second_sshd, suites=NEW_ONLY, after=not_on_port_2222),
     Fault("not_running", lambda lab: lab.host.stop_sshd(), lan=False, after=Lab.start_sshd),
     Fault("socket_activation", _socket_activation, suites=NEW_ONLY),
@@ -388,6 +407,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("not_on_tailnet", configured(f"ListenAddress {LAN[4]}\n")),
     Fault("unit_masked", lambda lab: lab.systemd("LoadState=masked"), suites=NEW_ONLY),
     Fault("unit_not_guarded", lambda lab: lab.systemd("ExecReload=\nDropInPaths=/etc/x.conf"), suites=NEW_ONLY),
+    Fault("unguarded", lambda _: None, suites=NEW_ONLY),
     Fault("selinux", confined("/sys/fs/selinux/enforce", "1"), ("--confined-sshd",), NEW_ONLY),
     Fault(
         "apparmor",

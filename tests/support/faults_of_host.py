@@ -30,12 +30,17 @@ find /run/kept{state} -mindepth 1 -maxdepth 1 ! -name agent -exec cp -a -t {stat
 """
 # What systemd would say where it runs; whatever else it is told, it does nothing and says that all is well.
 _SYSTEMCTL = """#!/bin/sh
+main_pid=$(cat /run/sshd.pid 2> /dev/null || echo 0)
 case "$*" in
+*--property=MainPID*) echo "$main_pid" ;;
 *--property=Listen*) echo "0.0.0.0:22 (Stream)" ;;
 show*ssh.socket) echo "ActiveState={socket}" ;;
 is-active*ssh.socket) [ {socket} = active ] ;;
 restart*ssh.service) /usr/sbin/sshd -E /var/log/sshd-by-systemd.log ;;
-show*ssh.service) cat <<-'END'
+reload*ssh.service) kill -HUP "$main_pid" ;;
+show*ssh.service)
+    echo "MainPID=$main_pid"
+    cat <<-'END'
 {service}
 END
 ;;

@@ -23,6 +23,7 @@ from pam_tailscale.host.facts import (
     Socket,
     Sshd,
     Tailscaled,
+    Unit,
     Unknown,
     User,
     Way,
@@ -40,6 +41,9 @@ PIN = Pin("https://control.tailnet.example", "nHostCNTRL", "tExampleCNTRL")
 OTHER_PIN = Pin("https://elsewhere.example", "nOtherCNTRL", "")
 TAILSCALE0, LAN0 = Interface("tailscale0", 7), Interface("lan0", 2)
 BOOKWORM, TRIXIE = OpenSSH(9, 2), OpenSSH(10, 0)
+
+BOOTED = Unit(booted=True, load_state="loaded", active=True, main_pid=400)
+"""What systemd says of a host on which ssh.service runs sshd, and our package guards it."""
 
 
 def address(text: str) -> IPAddress:
@@ -76,7 +80,9 @@ def healthy(openssh: OpenSSH = TRIXIE, **changes: Any) -> Facts:
         allow_root=None,
         pin=PIN,
         pin_problem="",
-        sshd=Sshd(openssh, "", config(), effective.parse(EFFECTIVE), listener(), sockets=listener().sockets),
+        sshd=Sshd(
+            openssh, "", config(), effective.parse(EFFECTIVE), listener(), sockets=listener().sockets, unit=BOOTED
+        ),
         pam=Pam(HostFile("/etc/pam.d/sshd", "", Written.NOT_OURS), is_edited=False, module_error=""),
         programs=(Program("/usr/libexec/pam-tailscale/authorized-keys", ""),),
         files=(),
@@ -134,8 +140,10 @@ def with_session(
     facts: Facts,
     client: str = "100.64.0.2",
     answer: Answer | Unknown | None = None,
+    *,
+    is_open: bool = True,
 ) -> Facts:
     """Run from an SSH connection of alice's."""
     server = "100.64.0.1" if client.startswith("100.") else "192.0.2.1"
-    session = Session(address(client), 50000, address(server), 22, "alice", answer)
+    session = Session(address(client), 50000, address(server), 22, "alice", answer, is_open)
     return dataclasses.replace(facts, own_session=session)

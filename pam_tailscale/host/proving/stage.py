@@ -10,7 +10,7 @@ import pwd
 import re
 import socket
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +32,8 @@ _RUN_EMPTY: Final = ("sshd", "faillock", "systemd")
 _RUN_LEFT_OUT: Final = frozenset({*_RUN_EMPTY, "dbus", "nscd", "user", "utmp"})
 """What is not: logind would be told of logins, and a cache of names knows nothing of the accounts here."""
 _HIDDEN: Final = {"/root": "mode=0700", "/home": "mode=0755", "/var/log": "mode=0755", "/var/tmp": "mode=1777"}  # noqa: S108
+_NEEDED: Final = ("/dev", "/etc", "/lib", "/proc", "/run", "/sys", "/tmp", "/usr/bin", "/usr/lib", "/usr/sbin")  # noqa: S108
+"""Who has one of these as home, or a directory above it, does not lose it: it is root's, and sshd needs it."""
 _MODULES: Final = ("/usr/lib/*/security/pam_tailscale.so", "/lib/*/security/pam_tailscale.so")
 _HARDENED: Final = namespaces.MS_NOSUID | namespaces.MS_NODEV
 
@@ -56,18 +58,37 @@ def build(plan: Plan, names: Iterable[str], passwords: Mapping[str, str]) -> tup
     for actor in actors:
         Path(actor.home).mkdir(mode=0o755, parents=True)
         os.chown(actor.home, actor.uid, actor.uid)
+    tried = list(_accounts(["root", *(pair[0] for pair in (plan.accept, plan.deny) if pair is not None)]))
     shell = _shell_of(plan.accept[0]) if plan.accept is not None else ""
     for place, options in _HIDDEN.items():
         if Path(place).is_dir() and not Path(shell).is_relative_to(place):
             namespaces.mount("tmpfs", place, options, _HARDENED)
+    for account in tried:
+        _hide_home(account, shell)
     return actors
 
 
+def _accounts(names: Iterable[str]) -> Iterator[pwd.struct_passwd]:
+    for name in dict.fromkeys(names):
+        with contextlib.suppress(KeyError):
+            yield pwd.getpwnam(name)
+
+
 def _shell_of(account: str) -> str:
-    try:
-        return pwd.getpwnam(account).pw_shell
-    except KeyError:
-        return ""
+    return next((found.pw_shell for found in _accounts([account])), "")
+
+
+def _hide_home(account: pwd.struct_passwd, shell: str) -> None:
+    """Show an empty home of the account's, so that no start-up file of its own runs, wherever the home is."""
+    home = Path(os.path.realpath(account.pw_dir))
+    if any(Path(needed).is_relative_to(home) for needed in (*_NEEDED, os.path.realpath(shell or "/"))):
+        return
+    # What is below /etc is seen in the copies of it.
+    copies = [etc / home.relative_to("/etc") for etc in set(_ETC.values())] if home.is_relative_to("/etc") else []
+    for place in (home, *copies):
+        if place.is_dir():
+            options = f"mode=0700,uid={account.pw_uid},gid={account.pw_gid}"
+            namespaces.mount("tmpfs", str(place), options, _HARDENED)
 
 
 _EMPTY: Final = ROOM / "empty"

@@ -2,8 +2,12 @@
 
 import pytest
 
-from pam_tailscale.host.effective import Effective, first_startups, parse, seconds
+from pam_tailscale.host.effective import Effective, first_startups, offered, parse, seconds
 
+STOCK = (
+    "pubkeyauthentication yes\npasswordauthentication yes\nkbdinteractiveauthentication no\nauthenticationmethods any\n"
+)
+FEW = frozenset({"publickey", "password"})
 PRINTED = """\
 port 22
 port 2222
@@ -76,4 +80,4 @@ def test_the_first_number_of_maxstartups(text: str, number: int | None) -> None:
 )
 def test_offered(text: str, expected: frozenset[str]) -> None:
     """As sshd counts them after a refused none."""
-    assert effective.offered(effective.parse(text)) == expected
+    assert offered(parse(text)) == expected

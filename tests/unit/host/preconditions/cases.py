@@ -12,6 +12,7 @@ from pam_tailscale.host.version import OpenSSH
 from pam_tailscale.model import Mode
 from tests.support.host_facts import (
     BOOKWORM,
+    BOOTED,
     DROP_IN,
     LAN0,
     OTHER_PIN,
@@ -93,8 +94,6 @@ FILES: Mapping[str, Case] = {
     "guarded_off": Case(_changed(NEW)(is_guarded_off=True), HANDLE, ".disabled is there"),
 }
 
-_BOOTED = Unit(booted=True, load_state="loaded", active=True)
-
 PROGRAMS: Mapping[str, Case] = {
     "sshd_unknown": Case(with_sshd(NEW, openssh=None), REFUSE, "/usr/sbin/sshd is missing"),
     "sshd_old": Case(with_sshd(NEW, openssh=OpenSSH(8, 9)), REFUSE, "OpenSSH 8.9"),
@@ -106,6 +105,15 @@ PROGRAMS: Mapping[str, Case] = {
         with_sshd(NEW, listener=listener(program="/usr/sbin/sshd (deleted)")), HANDLE, "has not been restarted"
     ),
     "other_config": Case(with_sshd(NEW, listener=listener(config="/etc/other")), REFUSE, "-f /etc/other"),
+    "own_options": Case(
+        with_sshd(NEW, unproved=("ForceCommand=/bin/true",)), REFUSE, "options of its own: ForceCommand=/bin/true"
+    ),
+    "not_of_unit": Case(with_sshd(NEW, listener=listener(pid=399)), REFUSE, "(process 399) is not run by ssh.service"),
+    "others_with_ours": Case(
+        with_sshd(NEW, others=(listener(pid=401, sockets=sockets("::", port=2222), reads_drop_in=True),)),
+        REFUSE,
+        "/usr/sbin/sshd (process 401, /etc/ssh/sshd_config, port 2222)",
+    ),
     "other_listeners": Case(
         with_sshd(NEW, others=(listener(pid=401, config="/etc/other", sockets=sockets("::", port=2222)),)),
         HANDLE,
@@ -113,7 +121,7 @@ PROGRAMS: Mapping[str, Case] = {
     ),
     "not_running": Case(with_sshd(NEW, listener=None), HANDLE, "sshd does not run"),
     "socket_activation": Case(
-        with_sshd(NEW, listener=None, unit=dataclasses.replace(_BOOTED, active=False, socket_active=True)),
+        with_sshd(NEW, listener=None, unit=dataclasses.replace(BOOTED, active=False, socket_active=True)),
         HANDLE,
         "ssh.socket",
     ),
@@ -122,13 +130,14 @@ PROGRAMS: Mapping[str, Case] = {
     ),
     "not_on_tailnet": Case(with_sshd(NEW, sockets=sockets("192.0.2.1")), REFUSE, "192.0.2.1 alone"),
     "unit_masked": Case(
-        with_sshd(NEW, unit=dataclasses.replace(_BOOTED, load_state="masked")), REFUSE, "ssh.service is masked"
+        with_sshd(NEW, unit=dataclasses.replace(BOOTED, load_state="masked")), REFUSE, "ssh.service is masked"
     ),
     "unit_not_guarded": Case(
-        with_sshd(NEW, unit=dataclasses.replace(_BOOTED, guarded=False, drop_ins=("/etc/systemd/x.conf",))),
+        with_sshd(NEW, unit=dataclasses.replace(BOOTED, guarded=False, drop_ins=("/etc/systemd/x.conf",))),
         REFUSE,
         "does not run check-halves: see /etc/systemd/x.conf",
     ),
+    "unguarded": Case(with_sshd(NEW, unit=Unit()), HANDLE, "systemd does not run this host"),
     "selinux": Case(
         with_sshd(NEW, confinement=("SELinux",)), ASK, "SELinux enforces", answered=Answers(confined_sshd=True)
     ),

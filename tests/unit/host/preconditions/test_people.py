@@ -56,6 +56,15 @@ def test_a_session_from_elsewhere_proves_a_way() -> None:
     assert rows(with_session(NO_WAY, client="192.0.2.7")) == {}
 
 
+@pytest.mark.parametrize("client", ["192.0.2.7", "100.64.0.2"])
+def test_a_session_that_is_closed_proves_nothing(client: str) -> None:
+    """A terminal that outlived it may have been opened from anywhere since, over the tailnet, too."""
+    facts = with_session(NO_WAY, client=client, is_open=False)
+    assert rows(facts) == {"no_other_way": Action.ASK, "cut_off_unknown": Action.ASK}
+    told = {finding.row: finding.what for finding in judge(facts, Answers())}
+    assert "closed" in told["cut_off_unknown"]
+
+
 def test_a_session_over_the_tailnet_proves_nothing() -> None:
     """It is the very way that may fail."""
     facts = with_session(NO_WAY, answer=Answer("allow", "accepted", "", can_tell=True))

@@ -1,5 +1,7 @@
 """Preconditions about sshd, beyond the one case for each row that test_table.py has."""
 
+import dataclasses
+
 import pytest
 
 from pam_tailscale.host.answers import Answers
@@ -8,6 +10,7 @@ from pam_tailscale.host.preconditions import Action, judge
 from pam_tailscale.host.version import OpenSSH
 from tests.support.host_facts import (
     BOOKWORM,
+    BOOTED,
     healthy,
     listener,
     sockets,
@@ -57,12 +60,22 @@ def test_a_family_that_the_node_has_not_reaches_nobody() -> None:
 
 @pytest.mark.parametrize("state", ["masked", "loaded"])
 def test_systemd_is_not_asked_where_it_does_not_run(state: str) -> None:
-    """Nothing guards sshd there, which is for the administrator to know."""
+    """Nothing guards sshd there, whoever started it, which is said."""
     unit = Unit(booted=False, load_state=state, guarded=False)
-    assert rows(with_sshd(NEW, unit=unit)) == {}
+    assert rows(with_sshd(NEW, unit=unit)) == {"unguarded": Action.HANDLE}
 
 
-def test_another_listener_beside_ours_is_told_and_no_more() -> None:
-    """A second sshd with a configuration of its own."""
-    other = listener(pid=401, config="/etc/ssh/other", sockets=sockets("192.0.2.1", port=2222))
-    assert rows(with_sshd(NEW, others=(other,))) == {"other_listeners": Action.HANDLE}
+def test_ssh_socket_has_no_listener_of_its_own() -> None:
+    """Sshd is started by the unit at the first connection."""
+    unit = dataclasses.replace(BOOTED, active=False, socket_active=True, main_pid=0)
+    assert rows(with_sshd(NEW, listener=None, unit=unit)) == {"socket_activation": Action.HANDLE}
+
+
+@pytest.mark.parametrize(
+    ("reads", "expected"),
+    [(False, {"other_listeners": Action.HANDLE}), (True, {"others_with_ours": Action.REFUSE})],
+)
+def test_another_listener_beside_ours(reads: bool, expected: dict[str, Action]) -> None:  # noqa: FBT001
+    """It is told, unless it would read our drop-in and nobody took it away from it."""
+    other = listener(pid=401, config="/etc/ssh/other", sockets=sockets("192.0.2.1", port=2222), reads_drop_in=reads)
+    assert rows(with_sshd(NEW, others=(other,))) == expected
