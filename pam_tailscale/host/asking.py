@@ -32,6 +32,8 @@ _OPTIONS = (
     "ConnectTimeout=10",
     "LogLevel=ERROR",
     "ControlPath=none",
+    # First, not alone: the default of some versions takes 100 ms of a processor at each end.
+    "KexAlgorithms=^curve25519-sha256",
 )
 
 

@@ -59,6 +59,19 @@ def test_a_refresh_that_fails_fails_nobody_elses_installation(installed: Sandbox
     assert installed.read(MARKER) == "{}"
 
 
+@pytest.mark.parametrize(("status", "refreshes"), [(101, False), (104, True)])
+def test_a_refresh_asks_whether_sshd_may_be_reloaded(installed: Sandbox, status: int, *, refreshes: bool) -> None:
+    """As whoever builds an image says (policy-rc.d); sshd's upgrade goes through, and what to run later is said."""
+    policy = f"#!/bin/sh\ncase \"$*\" in 'ssh reload') exit {status} ;; esac\nexit 104\n"
+    installed.write("/usr/sbin/policy-rc.d", policy, 0o755)
+    installed.write(MARKER, "{}")
+    done = reinstall_sshd(installed)
+    assert (DOCTOR in done.stderr) is refreshes
+    assert ("pam-tailscale enable --refresh" in done.stderr) is not refreshes
+    assert state(installed) == state(installed, "openssh-server") == "installed"
+    assert installed.read(MARKER) == "{}"
+
+
 def test_an_upgrade_goes_through_where_its_refresh_fails(
     host: Sandbox, packages: tuple[Path, ...], lower_packages: tuple[Path, ...]
 ) -> None:

@@ -115,6 +115,21 @@ def test_nobody_to_try_is_said(scene: Scene) -> None:
     ]
 
 
+def test_nothing_of_an_accounts_own_is_executed(scene: Scene) -> None:
+    """Wherever its home is: what sshd runs there at a login would end this session."""
+    box = scene.host.box
+    box.run(["sh", "-eu", "-c", "mkdir -p /srv/alice/.ssh; echo 'kill -KILL $PPID' > /srv/alice/.ssh/rc"])
+    box.run(["sh", "-eu", "-c", "cp -p /etc/passwd /etc/passwd.kept; chown -R alice: /srv/alice"])
+    box.run(["sed", "-i", "/^alice:/s,:/home/alice:,:/srv/alice:,", "/etc/passwd"])
+    try:
+        assert scene.login("alice").returncode != 0
+        proof = prove(scene.host, plan(scene.host))
+    finally:
+        box.run(["mv", "/etc/passwd.kept", "/etc/passwd"])
+        box.run(["rm", "-r", "/srv/alice"])
+    assert (proof.error, proof.failed) == ("", {})
+
+
 def test_sshd_need_not_run(scene: Scene) -> None:
     """Nor need it ever have run since the host was started."""
     scene.host.stop_sshd()

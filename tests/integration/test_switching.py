@@ -96,6 +96,7 @@ def test_a_dry_run_changes_nothing(scene: Scene) -> None:
     assert look(scene.host) == before
 
 
+@pytest.mark.timeout(900)  # a run of the command, and what is left looked at, for each step
 def test_killed_at_any_step_of_switching_on(scene: Scene) -> None:
     """Sshd is reachable at once, nobody gets in by half of it, and the next run takes it back before it begins anew."""
     before, number = look(scene.host), 1
@@ -109,6 +110,7 @@ def test_killed_at_any_step_of_switching_on(scene: Scene) -> None:
     assert scene.login("alice").returncode == 0
 
 
+@pytest.mark.timeout(900)  # a run of the command, and what is left looked at, for each step
 def test_killed_at_any_step_of_switching_off(scene: Scene) -> None:
     """The same, and the next run finishes."""
     before, number = look(scene.host), 1

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any
 
 from pam_tailscale import paths, wire
@@ -46,6 +47,9 @@ WALKS_MAX = 8
 """Accounts with an empty password for which PAM is asked."""
 USERS_MAX = 6
 """People's accounts for which sshd is asked what its files come to."""
+START_SECONDS = 5.0
+"""For which an agent may say that it has not heard of the tailnet yet."""
+_PAUSE = 0.1
 _NOBODYS_PORTS = (9, 7, 13, 17)
 """Ports on which no sshd listens, of which the first that really has none is taken (RFC 863 and its like)."""
 _PAM_SERVICE, _PAM_SSHD = "sshd-tailscale", "sshd"
@@ -87,6 +91,8 @@ class Examiner:
     @functools.cached_property
     def facts(self) -> Facts:
         """What `enable` would find out."""
+        config, _ = gather.read_config(paths.CONFIG)
+        _let_start(config.agent.socket)
         return gather.look()
 
     @functools.cached_property
@@ -343,6 +349,19 @@ class Examiner:
             interface=interface.name,
             index=interface.index,
         )
+
+
+def _let_start(socket: Path) -> None:
+    """Give an agent a moment that has only just begun: it may be our question that systemd has started it for."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            status = ask_document(socket, {wire.KEY_REQUEST: wire.REQUEST_STATUS})
+        except PamTailscaleError:
+            return  # how that is is said elsewhere
+        if status.get("ready") or status.get("agent", {}).get("uptime_s", START_SECONDS) >= START_SECONDS:
+            return
+        time.sleep(_PAUSE)
 
 
 def _once(checks: Sequence[Check]) -> list[Check]:

@@ -137,7 +137,7 @@ def judge_guard(ssh: Unit | None, *, booted: bool) -> Check:
     if unguarded:
         seen = f"{' and '.join(unguarded)} of ssh.service does not run check-halves"
         means = "after something changed while nothing watched, sshd may read a drop-in without its PAM half"
-        return problem(name, seen, means, f"systemctl daemon-reload; then see '{show}'")
+        return problem(name, seen, means, f"{show}; remove what overrides it, then run 'systemctl daemon-reload'")
     return ok(name, "ssh.service checks both halves before sshd reads them")
 
 
@@ -155,4 +155,4 @@ def judge_group(name_of_group: str, members: Sequence[str] | None) -> Check:
         return ok(name, f"nobody but root may ask about others: {name_of_group} is empty")
     seen = f"members of {name_of_group}, who may ask about others"
     means = "they see who is who and what the policy says, and may have people asked for a check again"
-    return warning(name, seen, means, f"deluser NAME {name_of_group}", members)
+    return warning(name, seen, means, f"gpasswd --delete {members[0]} {name_of_group}", members)

@@ -1,7 +1,7 @@
 """Looks for somebody's own key, as that somebody: a program of its own, which is ended where a file system hangs.
 
-Run by its path, so that it needs nothing but Python. It is told on standard input whom to look at, and prints the number
-of the first who has a key; nothing where nobody has.
+Run by its path, so that it needs nothing but Python. It is told on standard input whom to look at, and answers with the
+number of the first who has a key; with nothing where nobody has.
 """
 
 import json
@@ -77,7 +77,7 @@ def main() -> None:
     for number, account in enumerate(asked["accounts"]):
         with suppress(OSError), acting_as(account):
             if any(has_key(path, account, strict=asked["strict"]) for path in account["files"]):
-                print(number)
+                sys.stdout.write(str(number))
                 return
 
 

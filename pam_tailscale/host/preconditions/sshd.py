@@ -215,8 +215,8 @@ ROWS = (
         Action.HANDLE,
         _unguarded,
         "nobody watches the two halves: if the PAM half is lost or altered, sshd opens the tailnet to empty passwords",
-        "run check-halves before each start and reload of sshd and after each change below /etc/pam.d and /etc/ssh, "
-        "and reload sshd when it has taken the drop-in out of force",
+        f"run '{paths.KEY_HELPER.with_name('check-halves')}' before sshd starts, and each minute from cron with "
+        "'--reload'; where that says something, reload sshd",
     ),
     Row(
         "selinux",

@@ -129,6 +129,33 @@ def test_facts_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     assert states(report)[State.UNKNOWN] == len(report.checks)
 
 
+@pytest.mark.parametrize(
+    ("answers", "asked"),
+    [
+        ([{"ready": False, "agent": {"uptime_s": 0}}, {"ready": True, "agent": {"uptime_s": 0}}], 2),
+        ([{"ready": False, "agent": {"uptime_s": 5}}], 1),
+        ([None], 1),
+    ],
+    ids=["it has just begun", "it has had its time", "nobody answers"],
+)
+def test_an_agent_that_starts_is_given_a_moment(
+    monkeypatch: pytest.MonkeyPatch, answers: list[dict[str, Any] | None], asked: int
+) -> None:
+    """As where systemd starts it for this very question; an agent that has had its time is judged as it is."""
+    left = list(answers)
+
+    def answer(*_: object) -> dict[str, Any]:
+        found = left.pop(0)
+        if found is None:
+            raise AgentUnavailableError("nobody answers")
+        return found
+
+    monkeypatch.setattr(examine, "ask_document", answer)
+    monkeypatch.setattr(gather, "look", healthy)
+    assert Examiner().facts == healthy()
+    assert len(answers) - len(left) == asked
+
+
 def test_a_login_of_which_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """Is unknown as well."""
 

@@ -10,10 +10,10 @@ from pam_tailscale import pin as pins
 from pam_tailscale.config import Config
 from pam_tailscale.host import pamfiles
 from pam_tailscale.host.facts import Unknown, User
-from pam_tailscale.host.looking import gather
+from pam_tailscale.host.looking import gather, gather_session, gather_tailnet
 from pam_tailscale.host.looking.gather import read_config, read_pin
 from pam_tailscale.model import Pin
-from tests.support.host_facts import config, healthy, with_sshd
+from tests.support.host_facts import config, healthy, with_session, with_sshd
 
 CONFIG = str(paths.CONFIG)
 
@@ -100,6 +100,17 @@ def test_what_was_not_understood_of_sshd_config_is_unknown(complaint: str, unkno
     facts = with_sshd(healthy(), config=config('Banner "\n'), complaint=complaint)
     found = list(gather._unread(facts.sshd))
     assert [one.why for one in found] == ["/etc/ssh/sshd_config:1: invalid quotes"] * unknown
+
+
+@pytest.mark.parametrize("client", ["100.64.0.2", "192.0.2.7"])
+def test_of_a_closed_connection_nothing_is_asked(monkeypatch: pytest.MonkeyPatch, client: str) -> None:
+    """Whoever had it may have come by another one since."""
+    session = with_session(healthy(), client, is_open=False).own_session
+    monkeypatch.setattr(gather_session, "own_session", lambda: session)
+    monkeypatch.setattr(gather_tailnet, "answer", lambda *_: pytest.fail("it was asked"))
+    found = gather._session(Config())
+    assert found is not None
+    assert isinstance(found.answer, Unknown)
 
 
 def test_an_account_with_its_numbers() -> None:

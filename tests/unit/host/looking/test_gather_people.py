@@ -1,13 +1,17 @@
 """Who could log in from elsewhere than the tailnet."""
 
+import os
 import pwd
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pam_tailscale.host.effective import Effective, parse
 from pam_tailscale.host.facts import Way
+from pam_tailscale.host.looking import gather_people
 from pam_tailscale.host.looking.gather_people import is_password, ways_in
 
 HASH = "$y$j9T$salt$hash"
@@ -17,6 +21,7 @@ pubkeyauthentication yes
 passwordauthentication yes
 kbdinteractiveauthentication no
 usepam yes
+strictmodes yes
 authorizedkeysfile .ssh/authorized_keys .ssh/authorized_keys2
 authorizedkeyscommand none
 trustedusercakeys none
@@ -41,6 +46,7 @@ class People:
         """An account of this name, with root's groups; answers its home directory."""
         home = self.directory / name
         (home / ".ssh").mkdir(parents=True)
+        os.chown(home, uid, 0)
         self.accounts.append(pwd.struct_passwd((name, "x", uid, 0, "", str(home), shell)))
         self.shadow.write_text(self.shadow.read_text() + f"{name}:{field}:20000:0:99999:7::{expires}:\n")
         return home
@@ -51,9 +57,11 @@ class People:
 
 
 @pytest.fixture
-def people(tmp_path: Path) -> People:
-    """Nobody yet."""
-    return People(tmp_path)
+def people() -> Iterator[People]:
+    """Nobody yet, in a directory that everybody can look into."""
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        yield People(Path(directory))
 
 
 def test_nobody_without_key_and_password(people: People) -> None:
@@ -97,7 +105,8 @@ def test_a_uid_in_the_files_name(people: People) -> None:
     """Keys that the administrator keeps by number."""
     people.add("alice", uid=1234)
     (people.directory / "1234").write_text("ssh-ed25519 AAAA\n")
-    assert people.ways(values(f"authorizedkeysfile {people.directory}/%U\n")) == (Way("alice", "key"),)
+    found = values(f"strictmodes no\nauthorizedkeysfile {people.directory}/%U\n")
+    assert people.ways(found) == (Way("alice", "key"),)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +116,7 @@ def test_a_uid_in_the_files_name(people: People) -> None:
         ("forced-commands-only", ()),
         ("without-password", ("key",)),
         ("prohibit-password", ("key",)),
-        ("yes", ("key",)),
+        ("yes", ("password",)),
     ],
 )
 def test_root(people: People, said: str, ways: tuple[str, ...]) -> None:
@@ -121,6 +130,46 @@ def test_a_password_of_roots_counts_where_it_is_taken(people: People) -> None:
     people.add("root", field=HASH)
     assert people.ways(values()) == ()
     assert people.ways(values("permitrootlogin yes\n")) == (Way("root", "password"),)
+
+
+def test_one_key_is_enough_and_none_is_looked_for_where_there_is_another_way(people: People) -> None:
+    """Other people's files are read no more than needed."""
+    for number, name in enumerate(["dave", "alice", "bob"]):
+        home = people.add(name, uid=1000 + number)
+        if name != "dave":
+            (home / ".ssh/authorized_keys").write_text("ssh-ed25519 AAAA\n")
+    assert people.ways(values()) == (Way("alice", "key"),)
+    people.add("carol", uid=1005, field=HASH)
+    assert people.ways(values()) == (Way("carol", "password"),)
+
+
+def test_what_lies_in_the_place_of_keys_holds_nobody_up(people: People) -> None:
+    """A pipe is not waited for, and a device not read; the next one's key is found."""
+    os.mkfifo(people.add("bob", uid=1000) / ".ssh/authorized_keys")
+    (people.add("carol", uid=1001) / ".ssh/authorized_keys").symlink_to("/dev/zero")
+    assert people.ways(values()) == ()
+    (people.add("alice", uid=1002) / ".ssh/authorized_keys").write_text("ssh-ed25519 AAAA\n")
+    assert people.ways(values()) == (Way("alice", "key"),)
+
+
+def test_a_file_system_that_hangs_is_not_waited_for(people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be looked at in time is no way in."""
+    (people.add("alice", uid=1000) / ".ssh/authorized_keys").write_text("ssh-ed25519 AAAA\n")
+    hangs = people.directory / "hangs.py"
+    hangs.write_text("import time\ntime.sleep(60)\n")
+    monkeypatch.setattr(gather_people, "_FIRST_KEY", hangs)
+    monkeypatch.setattr(gather_people, "_SECONDS", 0.2)
+    began = time.monotonic()
+    assert people.ways(values()) == ()
+    assert time.monotonic() - began < 10
+
+
+def test_so_many_accounts_are_looked_at(people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host may list everybody of a university."""
+    monkeypatch.setattr(gather_people, "_LOOKED_AT_MAX", 1)
+    people.add("bob", uid=1000)
+    (people.add("alice", uid=1001) / ".ssh/authorized_keys").write_text("ssh-ed25519 AAAA\n")
+    assert people.ways(values()) == ()
 
 
 @pytest.mark.parametrize("keyword", ["authorizedkeyscommand", "trustedusercakeys"])

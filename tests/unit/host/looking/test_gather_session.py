@@ -126,6 +126,30 @@ def test_a_circle_of_processes_ends(tmp_path: Path) -> None:
     assert own_session(5, tmp_path) is None
 
 
+LINE = "   0: {} {} {} 00000000:00000000 00:00000000 00000000     0        0 1 1 0 20 4 30 10 -1\n"
+
+
+def network(proc: Path, state: str) -> None:
+    """A list of connections with the one of TAILNET in it, as a little-endian machine has it."""
+    (proc / "self/net").mkdir(parents=True)
+    listed = LINE.format("01004064:0016", "02004064:C350", state)
+    (proc / "self/net/tcp").write_text(f"  sl  local_address rem_address   st\n{listed}")
+
+
+@pytest.mark.parametrize(("state", "is_open"), [("01", True), ("08", False), ("06", False)])
+def test_a_session_is_open_while_the_kernel_has_its_connection(tmp_path: Path, state: str, is_open: bool) -> None:  # noqa: FBT001
+    """Not by the environment alone, which a terminal multiplexer keeps for ever."""
+    process(tmp_path, 5, 1, TAILNET)
+    network(tmp_path, state)
+    session = own_session(5, tmp_path)
+    assert session is not None
+    assert session.is_open is is_open
+    process(tmp_path, 6, 1, TAILNET.replace("50000", "50009"))
+    other = own_session(6, tmp_path)
+    assert other is not None
+    assert not other.is_open
+
+
 def test_a_real_process_is_read() -> None:
     """A child whose own environment has nothing any more."""
     program = "from pam_tailscale.host.looking.gather_session import own_session; print(own_session())"
@@ -134,6 +158,7 @@ def test_a_real_process_is_read() -> None:
         outer, env={**os.environ, "SSH_CONNECTION": TAILNET}, capture_output=True, text=True, check=True
     )
     assert "client=IPv4Address('100.64.0.2'), client_port=50000" in done.stdout, done.stderr
+    assert "is_open=False" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 Real sshd is in tests/integration/test_fault_matrix.py.
 """
 
+import itertools
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from pam_tailscale.host import listeners
+from pam_tailscale import paths
+from pam_tailscale.host import listeners, units
 from pam_tailscale.host.effective import Effective, parse
 from pam_tailscale.host.facts import Listener, Socket, Unit
 from pam_tailscale.host.looking import gather_sshd
@@ -21,45 +24,21 @@ from pam_tailscale.host.sshdconfig import MAIN
 LISTENING = "sshd: /usr/sbin/sshd {} [listener] 0 of 10-100 startups"
 
 
+def process(arguments: str, program: str = "/usr/sbin/sshd (deleted)", pid: int = 2**22 + 1) -> listeners.Listener:
+    """A process with this title."""
+    return listeners.Listener(pid, program, LISTENING.format(arguments), (listeners.Endpoint(ip_address("::"), 22, 1),))
+
+
 def listener(arguments: str, program: str = "/usr/sbin/sshd (deleted)") -> Listener:
-    """What is made of a process with this title."""
-    found = listeners.Listener(
-        2**22 + 1, program, LISTENING.format(arguments), (listeners.Endpoint(ip_address("::"), 22, 1),)
-    )
-    return gather_sshd._listener(found)
+    """What is made of it."""
+    return gather_sshd._listener(process(arguments, program))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "config", "options"),
-    [
-        ("-D", MAIN, ()),
-        ("-D -f /etc/ssh/sshd_config", MAIN, ()),
-        ("-D -f/etc/ssh/../ssh/sshd_config", MAIN, ()),
-        ("-D -f /etc/ssh/other", "/etc/ssh/other", ()),
-        ("-D -f /a -f /b", "/b", ()),
-        ("-D -o UsePAM=no", MAIN, ("UsePAM=no",)),
-        ("-oUsePAM=no -D", MAIN, ("UsePAM=no",)),
-        ("-D -o UsePAM no -e", MAIN, ("UsePAM no",)),
-        ("-Do UsePAM=no", MAIN, ("UsePAM=no",)),
-        ("-D -p 2222 -p22", MAIN, ("Port=2222", "Port=22")),
-        ("-4Dp 2222", MAIN, ("Port=2222",)),
-        ("-D -E /var/log/sshd -o A=b -h /etc/key", MAIN, ("A=b", "HostKey=/etc/key")),
-        ("-D -g 60", MAIN, ("LoginGraceTime=60",)),
-        ("-D -E -f", MAIN, ()),
-        ("-D -o", MAIN, ("",)),
-        ("", MAIN, ()),
-    ],
-)
-def test_what_a_listener_was_started_with(arguments: str, config: str, options: tuple[str, ...]) -> None:
-    """As getopt reads it: values behind or beside their letter, letters in one word; the last -f counts."""
-    found = listener(arguments)
-    assert (found.config, found.options) == (config, options)
-
-
-def test_a_title_that_is_no_listeners_is_its_command_line() -> None:
-    """Between its start and its first title."""
-    found = listeners.Listener(2**22 + 1, "/usr/sbin/sshd", "/usr/sbin/sshd -D -f /x", ())
-    assert gather_sshd._listener(found).config == "/x"
+def test_what_a_listener_was_started_with() -> None:
+    """Its file, by the one name that it has, and its options."""
+    found = listener("-D -f /etc/ssh/../ssh/other -o UsePAM=no -p 2222")
+    assert (found.config, found.options) == ("/etc/ssh/other", ("UsePAM=no", "Port=2222"))
+    assert listener("-D").config == MAIN
 
 
 def test_the_installed_program_is_told_by_the_file() -> None:
@@ -67,6 +46,119 @@ def test_the_installed_program_is_told_by_the_file() -> None:
     assert listener("-D").is_installed
     assert not listener("-D", "/usr/sbin/sshd").is_installed  # a process that is not this one
     assert not listener("-D", "/opt/sshd (deleted)").is_installed
+
+
+# Whose title is believed
+
+FORGED = "-D -o AuthorizedKeysCommand=/tmp/mine -o AuthorizedKeysCommandUser=root -o UsePAM=no -o Include=/tmp/mine"
+
+
+class Asked:
+    """Programs that were run, on a host with these listeners."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *found: listeners.Listener) -> None:
+        self.argv: list[Sequence[str]] = []
+        self.shown = ""
+        monkeypatch.setattr(listeners, "find", lambda: found)
+        monkeypatch.setattr(units, "booted", lambda: bool(self.shown))
+
+    def run(self, argv: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+        """Systemctl says what it shows of ssh.service, and nothing of others."""
+        self.argv.append(argv)
+        shown = self.shown if argv[0] == "systemctl" and argv[-1] == "ssh.service" else ""
+        return subprocess.CompletedProcess(argv, 0, shown, "")
+
+    @property
+    def given(self) -> list[str]:
+        """What `sshd -T` was given."""
+        (argv,) = (argv for argv in self.argv if "-T" in argv)
+        return [argument for before, argument in itertools.pairwise(argv) if before == "-o"]
+
+
+def test_a_title_is_not_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it names to be run or read is not handed to a sshd that root runs, whoever's it is; it is refused."""
+    asked = Asked(monkeypatch, process(FORGED))
+    sshd = gather_sshd.look(asked.run)
+    assert asked.given == ["UsePAM=no"]
+    assert sshd.listener is not None
+    assert sshd.listener.options == ("UsePAM=no",)
+    assert sshd.unproved == (
+        "AuthorizedKeysCommand=/tmp/mine",
+        "AuthorizedKeysCommandUser=root",
+        "Include=/tmp/mine",
+    )
+
+
+def test_with_systemd_only_the_title_of_its_own_process_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That one is the host's listener, in whatever order they are found."""
+    asked = Asked(monkeypatch, process("-o UsePAM=no", pid=2**22 + 1), process("-o UseDNS=yes", pid=2**22 + 2))
+    asked.shown = f"LoadState=loaded\nMainPID={2**22 + 2}\n"
+    sshd = gather_sshd.look(asked.run)
+    assert asked.given == ["UseDNS=yes"]
+    assert sshd.unit.main_pid == 2**22 + 2
+    assert sshd.listener is not None
+    assert (sshd.listener.pid, sshd.unproved) == (2**22 + 2, ())
+    assert [(one.pid, one.options) for one in sshd.others] == [(2**22 + 1, ())]
+
+
+@pytest.mark.parametrize("pids", ["MainPID=0", "MainPID=77", "MainPID="])
+def test_a_listener_that_systemd_does_not_run_is_not_believed(monkeypatch: pytest.MonkeyPatch, pids: str) -> None:
+    """Not even what would be harmless."""
+    asked = Asked(monkeypatch, process("-o UsePAM=no"))
+    asked.shown = f"LoadState=loaded\n{pids}\n"
+    sshd = gather_sshd.look(asked.run)
+    assert asked.given == []
+    assert sshd.listener is not None
+    assert (sshd.listener.options, sshd.unproved) == ((), ("UsePAM=no",))
+
+
+def test_without_systemd_the_title_of_one_of_two_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which of them is the host's own cannot be told."""
+    asked = Asked(monkeypatch, process("-o UsePAM=no"), process("-p 2222", pid=2**22 + 2))
+    sshd = gather_sshd.look(asked.run)
+    assert asked.given == []
+    assert sshd.unproved == ("UsePAM=no",)
+    another = Asked(monkeypatch, process("-o UsePAM=no"), process("-p 2222", "/opt/sshd", 2**22 + 2))
+    gather_sshd.look(another.run)
+    assert another.given == ["UsePAM=no"]
+
+
+def test_with_ssh_socket_another_sshd_is_not_the_hosts() -> None:
+    """Systemd has the socket of that one."""
+    found = [listener("-D")]
+    assert gather_sshd._chosen(found, Unit(booted=True, socket_active=True)) is None
+    assert gather_sshd._chosen(found, Unit(booted=True, socket_active=True, main_pid=2**22 + 1)) is found[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "reads"),
+    [
+        ("Include /etc/ssh/sshd_config.d/*.conf\n", True),
+        ("Match User alice\nInclude sshd_config.d/1*.conf\n", True),
+        ("Include /etc/ssh/other.d/*.conf\nUsePAM yes\n", False),
+        ("", False),
+    ],
+)
+def test_whether_another_sshd_reads_our_drop_in(tmp_path: Path, text: str, reads: bool) -> None:  # noqa: FBT001
+    """Wherever its configuration includes it, also before it is there."""
+    (tmp_path / "other").write_text(text)
+    assert gather_sshd._other(listener(f"-f {tmp_path}/other")).reads_drop_in is reads
+
+
+def test_another_sshd_may_have_our_drop_in_as_its_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By whatever name."""
+    (tmp_path / "drop-in").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "drop-in")
+    monkeypatch.setattr(paths, "DROP_IN", tmp_path / "drop-in")
+    assert gather_sshd._other(listener(f"-f {tmp_path}/link")).reads_drop_in
+
+
+def test_a_configuration_that_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    """A title may name a pipe."""
+    os.mkfifo(tmp_path / "pipe")
+    assert not gather_sshd._other(listener(f"-f {tmp_path}/pipe")).reads_drop_in
 
 
 # Where connections are taken
@@ -110,7 +202,7 @@ RELOAD = (
     "ExecReload={ path=/usr/sbin/sshd ; argv[]=/usr/sbin/sshd -t }\n"
     "ExecReload={ path=/bin/kill ; argv[]=/bin/kill -HUP $MAINPID }\n"
 )
-STATE = "LoadState=loaded\nActiveState=active\n"
+STATE = "LoadState=loaded\nActiveState=active\nMainPID=400\n"
 FILES = (
     "DropInPaths=/usr/lib/systemd/system/ssh.service.d/pam-tailscale.conf /etc/systemd/system/ssh.service.d/x.conf\n"
 )
@@ -125,6 +217,7 @@ def test_a_unit_as_our_package_makes_it() -> None:
         active=True,
         guarded=True,
         drop_ins=("/etc/systemd/system/ssh.service.d/x.conf",),
+        main_pid=400,
     )
 
 

@@ -88,6 +88,54 @@ def test_homes_and_logs_are_hidden_and_nobody_hears_of_the_logins() -> None:
     assert found["sshd"] == [[], "0o40755"]
 
 
+_HOMES = """
+import os, pwd
+from pathlib import Path
+from pam_tailscale.host.proving import stage
+from pam_tailscale.host.proving.trial import Variant
+from tests.unit.host.proving.plans import PLAN
+homes = dict(zip(("root", "alice", "bob"), sys.argv[1:]))
+namespaces.own_read_only_mounts()
+for place in ("/srv", "/etc/default"):
+    namespaces.mount("tmpfs", place, "mode=0755")
+for number, home in enumerate(homes.values()):
+    os.makedirs(home, exist_ok=True)
+    if home != "/":
+        Path(home, ".profile").write_text("echo mine")
+def known(name):
+    if name not in homes:
+        raise KeyError(name)
+    return pwd.struct_passwd((name, "x", 7 * len(name), 9, "", homes[name], "/bin/sh"))
+pwd.getpwnam = known
+stage.build(PLAN, (), {})
+found["homes"] = []
+for home in homes.values():
+    status = os.stat(home)
+    found["homes"].append([os.listdir(home) == [], oct(status.st_mode), status.st_uid, status.st_gid])
+if os.fork() == 0:
+    stage.enter(Variant.AFTER)
+    Path(stage.ROOM / "seen").write_text(json.dumps([os.listdir(home) == [] for home in homes.values()]))
+    os._exit(0)
+os.wait()
+found["entered"] = json.loads(Path(stage.ROOM / "seen").read_text())
+found["sh"] = os.path.exists("/bin/sh")
+"""
+
+
+def test_homes_of_those_who_are_tried_are_empty_wherever_they_are() -> None:
+    """Nothing of their own is executed, and they own what is there instead."""
+    found = on_stage.run(_HOMES, "/srv/root", "/srv/people/alice", "/etc/default/bob")
+    assert found["homes"] == [[True, "0o40700", uid, 9] for uid in (28, 35, 21)]
+    assert found["entered"] == [True, True, True]
+
+
+def test_a_home_without_which_nothing_runs_stays() -> None:
+    """It is no person's own."""
+    found = on_stage.run(_HOMES, "/srv/root", "/", "/srv/bob")
+    assert found["sh"]
+    assert found["entered"] == [True, False, True]
+
+
 _RUN = """
 import socket
 from pathlib import Path
