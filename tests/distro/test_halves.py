@@ -4,13 +4,19 @@ Nobody gets in by that over the tailnet, and the LAN never notices. What is done
 """
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from tests.distro.doors import BURGLARS, INVITED, LAN_AS_ALWAYS, ON_LAN, all_are, tried
+from tests.distro.test_socket_activation import SWITCH_OVER
+from tests.support.booted import booted_root
+from tests.support.early_connection import EarlyConnection
 from tests.support.machine import DROP_IN, ENABLE, Machine, Site
-from tests.support.roots import Suite
+from tests.support.roots import PROJECT, Suite
+from tests.support.sandbox import Sandbox
 from tests.support.waiting import wait_until
 
 _SECONDS = 3
@@ -91,6 +97,7 @@ def test_a_half_is_removed_or_altered(site: Site, whole: Machine, deed: Deed) ->
 def test_the_drop_in_is_removed(site: Site, whole: Machine) -> None:
     """Nothing of the other half alone changes anything: sshd is as before `enable` once it has reloaded."""
     whole.run(f"rm {DROP_IN}; systemctl reload ssh")
+    site.wait_for(whole)  # sshd of Debian 12 is away for a moment
     assert tried(site, whole, *INVITED, *BURGLARS, *ON_LAN) == {
         **all_are("refused", (*INVITED, *BURGLARS)),
         **LAN_AS_ALWAYS,
@@ -110,7 +117,7 @@ def test_sshd_does_not_reload(site: Site, whole: Machine) -> None:
     config = whole.box.read("/etc/ssh/sshd_config")
     whole.run("echo 'NoSuchThing yes' >> /etc/ssh/sshd_config")
     try:
-        whole.run(f"rm {_SERVICE if whole.has_service_names else _ACCESS}")
+        whole.run(f"rm {_half(whole)}")
         wait_until(lambda: whole.box.exists(DROP_IN) and _put_back(whole), _SECONDS * 2, "both halves are there again")
         assert tried(site, whole, *INVITED, *BURGLARS, *ON_LAN) == {
             **all_are("in", INVITED),
@@ -122,5 +129,69 @@ def test_sshd_does_not_reload(site: Site, whole: Machine) -> None:
         whole.run("systemctl reload ssh")
 
 
+def test_what_began_before_ends_over_the_tailnet_alone(site: Site, whole: Machine) -> None:
+    """The watch may end those, and sees which they are; a login from elsewhere goes on."""
+    with ExitStack() as stack:
+
+        def connected(box: Sandbox, address: str) -> list[EarlyConnection]:
+            both = (False, True)
+            return [stack.enter_context(EarlyConnection(box, address, speaks=speaks)) for speaks in both]
+
+        tailnet = connected(site.alices.box, whole.known_ipv4)
+        lan = connected(site.clients["the LAN"].box, whole.lan_address)
+        whole.run(f"rm {_half(whole)}")
+        until_out_of_force(whole)
+        assert [connection.is_open() for connection in (*tailnet, *lan)] == [False, False, True, True], whole.report()
+
+
+@pytest.fixture
+def listened_for(whole: Machine) -> Iterator[Machine]:
+    """The machine, where systemd listens for sshd, which has not run."""
+    whole.run(f"{SWITCH_OVER}systemctl stop ssh.service; systemctl restart ssh.socket")
+    assert not whole.box.exists("/run/sshd")
+    yield whole
+    whole.run(
+        "systemctl disable --quiet --now ssh.socket; systemctl stop ssh.service; systemctl enable --now ssh.service"
+    )
+
+
+def test_a_half_is_lost_before_the_first_connection(site: Site, listened_for: Machine) -> None:
+    """The drop-in goes, although sshd has nothing yet that it wants for reading its files."""
+    listened_for.run(f"rm {_half(listened_for)}")
+    until_out_of_force(listened_for)
+    assert tried(site, listened_for, *INVITED, *BURGLARS, *ON_LAN) == {
+        **all_are("refused", (*INVITED, *BURGLARS)),
+        **LAN_AS_ALWAYS,
+    }, listened_for.report()
+
+
+def test_a_half_is_lost_while_others_restart_sshd(site: Site, listened_for: Machine) -> None:
+    """One start more than systemd allows in a while would be refused, and then nobody would listen."""
+    listened_for.run(f"for start in 1 2 3 4 5; do systemctl restart ssh.service; done; rm {_half(listened_for)}")
+    until_out_of_force(listened_for)
+    assert listened_for.failed_units() == []
+    assert tried(site, listened_for, *INVITED, *BURGLARS, *ON_LAN) == {
+        **all_are("refused", (*INVITED, *BURGLARS)),
+        **LAN_AS_ALWAYS,
+    }, listened_for.report()
+
+
+def test_sshds_own_reload_is_kept(suite: Suite) -> None:
+    """A list of commands can be replaced only as a whole: ours ends with Debian's own, as they are in this release."""
+    theirs = _reload(booted_root(suite) / "usr/lib/systemd/system/ssh.service")
+    ours = _reload(PROJECT / "contrib/systemd/ssh.service.d/pam-tailscale.conf")
+    assert ours == ["", "-/usr/libexec/pam-tailscale/check-halves", *theirs]
+
+
+def _reload(unit: Path) -> list[str]:
+    """What a unit or its drop-in runs to reload."""
+    return [value for line in unit.read_text().splitlines() if (value := line.removeprefix("ExecReload=")) != line]
+
+
+def _half(machine: Machine) -> str:
+    """A file without which the drop-in must not be in force."""
+    return _SERVICE if machine.has_service_names else _ACCESS
+
+
 def _put_back(machine: Machine) -> bool:
-    return machine.box.exists(_SERVICE if machine.has_service_names else _ACCESS)
+    return machine.box.exists(_half(machine))

@@ -82,7 +82,7 @@ def test_removing_fails_where_it_cannot_be_switched_off(site: Site, on: Machine)
     try:
         removal = on.run(_REMOVE, check=False)
         assert removal.returncode != 0
-        assert "pam-tailscale disable" in removal.stderr
+        assert "'pam-tailscale disable' succeeds" in removal.stdout.replace("\r\n", " ")
         assert on.installed("pam-tailscale")
         assert {path: on.box.read(path) for path in files} == files
         assert all_doors(site, on) == ON

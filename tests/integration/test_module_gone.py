@@ -1,15 +1,20 @@
 """Parts of the installation that are gone or broken: the tailnet is refused, the LAN is as ever."""
 
+import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
 from pam_tailscale.model import Reason
 from tests.integration.expect import lan_as_ever, let_in, nobody_from_the_tailnet, not_let_in, refused
+from tests.support.documented import commands
+from tests.support.early_connection import EarlyConnection
 from tests.support.host import DROP_IN, HELPER, ROOT_PASSWORD, Host
-from tests.support.scene import Scene
+from tests.support.scene import LAN, Scene, tailnet_address
 from tests.support.shims import compile_module
+from tests.support.waiting import wait_until
+from tests.support.waiting_login import plain_ssh
 
 # Every entry point of a module that crashes; `when` decides whether it does.
 _CRASHING = """
@@ -195,6 +200,65 @@ def test_a_sshd_that_cannot_be_told_goes_on_asking_the_policy(scene: Scene, alte
             refused(scene.login(user, scene.nodes.stranger, password=password))
         let_in(scene.login("alice"))
         lan_as_ever(scene)
+
+
+# Connections that began before a half was lost
+
+
+@contextmanager
+def _connected(scene: Scene, *addresses: str) -> Iterator[list[EarlyConnection]]:
+    """Two connections to each address, one that says nothing and one that does."""
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(EarlyConnection(scene.client.box, address, speaks=speaks))
+            for address in addresses
+            for speaks in (False, True)
+        ]
+
+
+@contextmanager
+def _session(scene: Scene) -> Iterator[subprocess.Popen[bytes]]:
+    """Alice is logged in over the tailnet."""
+    address = tailnet_address(1, 4)
+    command = plain_ssh("alice", address, source=scene.nodes.alice.addresses[0], remote="echo in; exec sleep 300")
+    log = "/var/log/session.log"
+    scene.client.box.run(["rm", "-f", log])
+    session = scene.client.box.popen(command, log)
+    try:
+        wait_until(lambda: "in\n" in scene.client.box.read(log), 10, "alice is logged in")
+        yield session
+    finally:
+        session.kill()
+        session.wait(10)
+
+
+_TAILNET_ADDRESSES = (tailnet_address(1, 4), tailnet_address(1, 6))
+
+
+def test_the_check_ends_what_began_before_over_the_tailnet_alone(scene: Scene) -> None:
+    """Each goes by what sshd said when it began, also one before its first line; sessions and the LAN stay."""
+    host = scene.host
+    host.install_systemctl("exit 0\n")
+    with (
+        _halves_restored(scene),
+        _session(scene) as session,
+        _connected(scene, *_TAILNET_ADDRESSES) as tailnet,
+        _connected(scene, *LAN.values()) as lan,
+    ):
+        host.box.run(["rm", host.pam_file] if host.has_service_names else ["cp", "/dev/null", host.pam_file])
+        assert host.check_halves("--reload").returncode == 0
+        assert [connection.is_open() for connection in tailnet] == [False] * 4
+        assert [connection.is_open() for connection in lan] == [True] * 4
+        assert session.poll() is None
+
+
+def test_by_hand_everything_before_a_login_ends(scene: Scene) -> None:
+    """With the commands of docs/break-glass.md."""
+    with _session(scene) as session, _connected(scene, *_TAILNET_ADDRESSES) as waiting:
+        scene.host.box.run(["sh", "-euc", commands("docs/break-glass.md", "Without our command", 2)])
+        assert [connection.is_open() for connection in waiting] == [False] * 4
+        assert session.poll() is None
+    let_in(scene.login("alice"))
 
 
 def test_the_check_leaves_whole_halves_alone(scene: Scene) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.support import namespaces
 from tests.support.roots import Suite
 from tests.support.scene import LAN, LAN_DEVICE, Scene, tailnet_address
-from tests.support.switching import Looked, killed_at, look, switch, switch_on_unproved, take_away
+from tests.support.switching import Looked, disable_in_a_race, killed_at, look, switch, switch_on_unproved, take_away
 from tests.support.waiting import wait_until
 
 BROKEN = "/etc/ssh/sshd_config.d/60-broken.conf"
@@ -256,3 +256,65 @@ def test_a_module_that_says_yes_to_everything_is_found_by_the_proof(scene: Scene
         assert scene.login("decoy").returncode != 0
     finally:
         host.install_shims()
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.03, 0.1])
+def test_somebody_else_has_sshd_read_its_files_at_the_same_moment(scene: Scene, delay: float) -> None:
+    """It has the drop-in in memory and no socket: were it taken for down, it would go on without the PAM half."""
+    before = look(scene.host)
+    switch_on_unproved(scene.host)
+    disable_in_a_race(scene.host, delay)
+    assert without_pin(look(scene.host)) == without_pin(before)
+    assert decoy_is_kept_out(scene)
+    assert scene.login("decoy", scene.nodes.stranger).returncode != 0
+    assert lan_works(scene)
+
+
+_EVIL = "#!/bin/sh\nid > /opt/shm/evil.ran\n"
+_STUBBORN = """
+import signal, socket, time
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+listening = socket.create_server(("127.0.0.1", 2223))
+time.sleep(900)
+"""
+
+
+def test_a_sshd_of_a_local_users_is_nothing_to_it(scene: Scene) -> None:
+    """One with options that would run their program as root in the proof; and one that is none, and cannot be told."""
+    box, before = scene.host.box, look(scene.host)
+    box.run(["sh", "-c", "install -d -m 1777 /opt/shm"])
+    box.write("/opt/shm/evil", _EVIL, 0o755)
+    key = (
+        "rm -f /opt/shm/key; ssh-keygen -q -t ed25519 -N '' -f /opt/shm/key; cp $(readlink -f /usr/bin/python3) ~/sshd"
+    )
+    box.run(["sh", "-c", key], user="alice")
+    options = ["-p", "2222", "-h", "/opt/shm/key", "-o", "PidFile=none", "-o", "ForceCommand=/opt/shm/evil"]
+    evil = box.popen(["/usr/sbin/sshd", "-D", *options], "/var/log/evil.log", user="alice")
+    python = {"PYTHONHOME": "/usr"}
+    stubborn = box.popen(["/home/alice/sshd", "-c", _STUBBORN], "/var/log/stubborn.log", user="alice", env=python)
+    # The host's own comes after them, as it does after an upgrade.
+    scene.host.restart_sshd()
+    try:
+        wait_until(
+            lambda: all(f":{port} " in box.run(["ss", "-tln"]).stdout for port in (2222, 2223)), 10, "both listen"
+        )
+        assert switch(scene.host, "enable").status == 0
+        assert scene.login("alice").returncode == 0
+        assert switch(scene.host, "disable").status == 0
+        assert not box.exists("/opt/shm/evil.ran")
+        assert without_pin(look(scene.host)) == without_pin(before)
+        assert (evil.poll(), stubborn.poll()) == (None, None)
+    finally:
+        for process in (evil, stubborn):
+            process.kill()
+            process.wait()
+
+
+def test_a_file_of_a_local_users_that_never_ends(scene: Scene) -> None:
+    """In the place of their authorized_keys, which root looks at; another user's key is seen all the same."""
+    box = scene.host.box
+    box.run(["sh", "-c", "mkdir -p ~/.ssh; rm -f ~/.ssh/authorized_keys; mkfifo ~/.ssh/authorized_keys"], user="bob")
+    try:
+        assert switch(scene.host, "enable", "--dry-run").status == 0
+    finally:
+        box.run(["rm", "/home/bob/.ssh/authorized_keys"])

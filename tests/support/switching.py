@@ -27,7 +27,7 @@ print(json.dumps(found))
 # Counts what changes the host, and kills itself before the one it is told to.
 _KILLED = """
 import os, signal, sys
-from pam_tailscale.host import files, sshd, switch
+from pam_tailscale.host import asking, files, sshd, switch
 from pam_tailscale.host.proving import proof
 from pam_tailscale.cli.main import main
 steps = 0
@@ -44,10 +44,29 @@ def before(function):
     return step
 files.Files.put = before(files.Files.put)
 sshd.Sshd.reload = before(sshd.Sshd.reload)
-sshd.Sshd.refuses_none = before(sshd.Sshd.refuses_none)
+asking.ask = before(asking.ask)
 switch.end_waiting = before(switch.end_waiting)
 proof.prove = before(proof.prove)
 sys.argv = ["pam-tailscale", *{arguments!r}]
+main()
+"""
+
+# Somebody's `systemctl reload ssh`, at the moment when the drop-in goes from the disk: sshd has read it by then and has
+# no socket, so that it looks as if it were down.
+_RACE = """
+import os, signal, sys, time
+from pam_tailscale.host import files, listeners
+from pam_tailscale.cli.main import main
+put, before = files.Files.put, listeners.find()
+def racing(self, file):
+    if file.path.endswith("10-pam-tailscale.conf") and file.content is None:
+        os.kill(before[0].pid, signal.SIGHUP)
+        while listeners.find() == before:
+            pass
+        time.sleep({delay})
+    return put(self, file)
+files.Files.put = racing
+sys.argv = ["pam-tailscale", "disable", "--yes", "--json"]
 main()
 """
 
@@ -85,7 +104,13 @@ def killed_at(host: Host, number: int, *arguments: str, signal: str = "SIGKILL")
     """The same, with a signal before its `number`th step; False where it has not that many."""
     program = _KILLED.format(number=number, arguments=[*arguments, "--yes", "--json"], signal=signal)
     ran = host.box.run([host.python, "-c", program], env=host._env, check=False)
+    assert "Traceback" not in ran.stderr, ran.stderr
     return ran.returncode != 0
+
+
+def disable_in_a_race(host: Host, delay: float) -> None:
+    """`disable`, while somebody else has sshd read its files; `delay`: seconds until the drop-in goes."""
+    host.box.run([host.python, "-c", _RACE.format(delay=delay)], env=host._env)
 
 
 def switch_on_unproved(host: Host) -> None:

@@ -66,7 +66,7 @@ def locked(lock: Path = paths.LOCK) -> bool:
         lines = Path("/proc/locks").read_text().splitlines()
     except OSError:
         return False
-    return any(f":{inode} " in line and "FLOCK" in line and "->" not in line for line in lines)
+    return any(f":{inode} " in line and "FLOCK" in line for line in lines)
 
 
 def service(name: str, directories: Sequence[Path] = _SERVICES) -> pamstack.Stack:

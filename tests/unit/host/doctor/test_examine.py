@@ -21,7 +21,7 @@ from pam_tailscale.host.doctor.places import Place
 from pam_tailscale.host.doctor.walking import Question, Walked
 from pam_tailscale.host.facts import Facts
 from pam_tailscale.host.looking import gather
-from tests.support.host_facts import TRIXIE, healthy, with_agent, with_tailscaled
+from tests.support.host_facts import TRIXIE, healthy, sockets, with_agent, with_sshd, with_tailscaled
 
 SSHD = {"/etc/pam.d/sshd": b"auth required pam_unix.so\n"}
 WISH = Wish("alice", ipaddress.ip_address("100.64.0.2"), 0)
@@ -252,6 +252,15 @@ def test_a_login(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert (question.server, question.server_port) == ("fd7a:115c:a1e0::1", 9)
     assert (question.interface, question.index) == ("tailscale0", 7)
+
+
+def test_a_port_that_no_sshd_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the agent would take the question for a method of somebody's connection, and give it no second one."""
+    asked = Asked(monkeypatch)
+    explains(monkeypatch, TOLD)
+    listening = (*sockets("0.0.0.0", port=22), *sockets("::", port=9), *sockets("::", port=7))
+    examiner(on(), with_sshd(healthy(), sockets=listening))._login(WISH, Switched.ON)
+    assert [question.server_port for question in asked.questions] == [13]
 
 
 @pytest.mark.parametrize(

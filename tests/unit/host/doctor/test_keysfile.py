@@ -11,6 +11,7 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIK alice@example.com"
     ("text", "expected"),
     [
         ("", set()),
+        (f'command="rsync --server",from="192.0.2.1" {KEY}', {"command", "from"}),
         (KEY, set()),
         (f'# command="x" {KEY}', set()),
         (f'command="rsync --server" {KEY}', {"command"}),

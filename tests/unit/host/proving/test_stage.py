@@ -100,7 +100,7 @@ for place in ("/srv", "/etc/default"):
     namespaces.mount("tmpfs", place, "mode=0755")
 for number, home in enumerate(homes.values()):
     os.makedirs(home, exist_ok=True)
-    if home != "/":
+    if home.startswith(("/srv", "/etc/default")):
         Path(home, ".profile").write_text("echo mine")
 def known(name):
     if name not in homes:
@@ -129,9 +129,10 @@ def test_homes_of_those_who_are_tried_are_empty_wherever_they_are() -> None:
     assert found["entered"] == [True, True, True]
 
 
-def test_a_home_without_which_nothing_runs_stays() -> None:
+@pytest.mark.parametrize("place", ["/", "/usr/lib", "/etc"])
+def test_a_home_without_which_nothing_runs_stays(place: str) -> None:
     """It is no person's own."""
-    found = on_stage.run(_HOMES, "/srv/root", "/", "/srv/bob")
+    found = on_stage.run(_HOMES, "/srv/root", place, "/srv/bob")
     assert found["sh"]
     assert found["entered"] == [True, False, True]
 
