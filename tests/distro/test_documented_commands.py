@@ -443,6 +443,7 @@ def test_after_a_reboot(desk: Desk) -> None:
     desk.machine.reboot()
     client = desk.site.clients["the LAN"]
     assert client.ssh("alice", desk.machine.lan_address, password=PASSWORD).returncode == 0
+    wait_until(lambda: desk.machine.status()["BackendState"] == "Running", 60, "tailscaled is up")
     desk.must(commands("docs/break-glass.md", "After a reboot"))
     wait_until(desk.lets_in, 60, "alice gets in again")
 

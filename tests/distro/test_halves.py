@@ -80,7 +80,8 @@ def until_out_of_force(machine: Machine) -> None:
     wait_until(lambda: not machine.box.exists(DROP_IN), _SECONDS, "the drop-in is away")
     units = "pam-tailscale-halves.service pam-tailscale-halves-again.service"
     idle = f"! systemctl is-active {units} | grep -q activating"
-    wait_until(lambda: machine.run(idle, check=False).returncode == 0, _SECONDS, "the check has ended")
+    # Both tell sshd, which may have to be started anew.
+    wait_until(lambda: machine.run(idle, check=False).returncode == 0, _SECONDS * 5, "the check has ended")
 
 
 @pytest.mark.parametrize(("suite", "deed"), PARAMETERS, indirect=["suite"])

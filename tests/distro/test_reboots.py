@@ -5,7 +5,6 @@ The LAN and the console let people in at once. Over the tailnet nobody gets in w
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -20,7 +19,7 @@ from tests.distro.doors import (
     all_are,
     tried,
 )
-from tests.support.machine import DROP_IN, ENABLE, INSTALL, PASSWORD, Machine, Site
+from tests.support.machine import DROP_IN, ENABLE, PASSWORD, Machine, Site
 from tests.support.roots import PROJECT
 from tests.support.waiting import wait_until
 
@@ -33,14 +32,12 @@ REFUSED: dict[str, Outcome] = {**all_are("refused", (*INVITED, *BURGLARS, UNINVI
 
 
 @pytest.fixture
-def usual(site: Site, machine: Machine, packages: tuple[Path, ...]) -> Iterator[Machine]:
+def usual(site: Site, machine: Machine) -> Iterator[Machine]:
     """The machine, switched on and in the tailnet; it is so again afterwards."""
     assert tried(site, machine, *INVITED) == all_are("in", INVITED)
     yield machine
     machine.run(f"systemctl unmask --quiet {_SERVICES} tailscaled; systemctl enable --quiet --now tailscaled")
-    machine.bring(packages)
-    machine.run("dpkg --purge --force-all libpam-tailscale; " + INSTALL.replace("install", "install --reinstall"))
-    machine.run(f"systemctl enable --quiet --now {_SERVICES}")
+    machine.run(f"dpkg --install /root/*.deb; systemctl enable --quiet --now {_SERVICES}")
     site.wait_for(machine)
     machine.run(f"{ENABLE} --replace-edits")
 
