@@ -53,7 +53,6 @@ DEEDS = (
     Deed("access-opened", f"sed -i '1i +:ALL:ALL' {_ACCESS}", ("bookworm",)),
     Deed("drop-in-without-usepam", f"sed -i 's/^UsePAM yes/UsePAM no/' {DROP_IN}"),
     Deed("drop-in-for-everybody", f"sed -i 's/^Match .*/Match all/' {DROP_IN}"),
-    Deed("references-removed", "rm -r /var/lib/pam-tailscale/halves"),
 )
 PARAMETERS = [
     pytest.param(suite, deed, id=f"{suite}-{deed.name}", marks=pytest.mark.xdist_group(group))
@@ -78,6 +77,11 @@ def whole(site: Site, machine: Machine) -> Iterator[Machine]:
 def until_out_of_force(machine: Machine) -> None:
     """Waits until the drop-in is gone, and what took it away has done the rest."""
     wait_until(lambda: not machine.box.exists(DROP_IN), _SECONDS, "the drop-in is away")
+    until_checked(machine)
+
+
+def until_checked(machine: Machine) -> None:
+    """Waits until what watches has nothing more to do; it ends logins over the tailnet that are in their first steps."""
     units = "pam-tailscale-halves.service pam-tailscale-halves-again.service"
     idle = f"! systemctl is-active {units} | grep -q activating"
     # Both tell sshd, which may have to be started anew.
@@ -93,6 +97,18 @@ def test_a_half_is_removed_or_altered(site: Site, whole: Machine, deed: Deed) ->
         **all_are("refused", (*INVITED, *BURGLARS)),
         **LAN_AS_ALWAYS,
     }, whole.report()
+
+
+def test_what_they_are_compared_with_is_removed(site: Site, whole: Machine) -> None:
+    """Nobody knows any more what belongs together: it goes out of force, and can be switched off and on again."""
+    whole.run("rm -r /var/lib/pam-tailscale/halves")
+    until_out_of_force(whole)
+    assert tried(site, whole, *INVITED, *BURGLARS, *ON_LAN) == {
+        **all_are("refused", (*INVITED, *BURGLARS)),
+        **LAN_AS_ALWAYS,
+    }, whole.report()
+    whole.run("pam-tailscale disable --yes")
+    assert not whole.box.exists(f"{DROP_IN}.disabled")
 
 
 def test_the_drop_in_is_removed(site: Site, whole: Machine) -> None:
@@ -120,6 +136,7 @@ def test_sshd_does_not_reload(site: Site, whole: Machine) -> None:
     try:
         whole.run(f"rm {_half(whole)}")
         wait_until(lambda: whole.box.exists(DROP_IN) and _put_back(whole), _SECONDS * 2, "both halves are there again")
+        until_checked(whole)
         assert tried(site, whole, *INVITED, *BURGLARS, *ON_LAN) == {
             **all_are("in", INVITED),
             **all_are("refused", BURGLARS),

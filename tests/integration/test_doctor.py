@@ -24,7 +24,7 @@ from tests.support.waiting import wait_until
 
 AGENTS = "/var/lib/pam-tailscale/agent"
 FIRST_CONF = "/etc/ssh/sshd_config.d/05-first.conf"
-KNOWN = {"units", "ssh-unit", "empty-passwords", "shared-accounts"}
+KNOWN = {"units", "ssh-unit", "unguarded", "empty-passwords", "shared-accounts"}
 """What is never in order here: there is no systemd, decoy has an empty password, and the runner is let in as people."""
 PROGRAM = """\
 #!/bin/sh
@@ -147,8 +147,8 @@ def test_on_one_screen(scene: Scene) -> None:
     ran = scene.host.cli("doctor", check=False)
     lines = ran.stdout.splitlines()
     assert lines[0] == "This host is on: over the tailnet its policy is to decide"
-    assert lines[-1].startswith("not seen: 2, warnings: 2, in order: ")
-    assert len(lines) < 32
+    assert lines[-1].startswith("not seen: 2, warnings: 3, in order: ")
+    assert len(lines) < 40
 
 
 def test_only_root(scene: Scene) -> None:
@@ -381,6 +381,20 @@ def test_the_line_that_wins_is_named(scene: Scene) -> None:
     write_and_reload(FIRST_CONF, "# first\nMatch Address 100.64.0.0/10\n    PermitEmptyPasswords no\n")(scene)
     assert doctor(scene).check("effective")["items"] == [f"permitemptypasswords no ({FIRST_CONF}:3)"]
     remove_and_reload(scene)
+
+
+def test_root_that_sshd_config_keeps_out_since(scene: Scene) -> None:
+    """The drop-in lets root in to the policy; the agent has to be told."""
+    write_and_reload(FIRST_CONF, "PermitRootLogin no\n")(scene)
+    seen = doctor(scene)
+    assert seen.check("root-kept-out")["state"] == "problem"
+    sh(scene, seen.check("root-kept-out")["mend"])
+    scene.restart_agent()
+    assert doctor(scene).states == {}
+    assert scene.reason(lambda: scene.login("root")) == "root_not_allowed"
+    remove_and_reload(scene)
+    sh(scene, "pam-tailscale enable")
+    scene.restart_agent()
 
 
 def test_an_interrupted_change(scene: Scene) -> None:

@@ -65,7 +65,7 @@ class Machine(Node):
         self.known_ipv4 = ""
         """Its tailnet address, as everybody knows it, whether or not it has it at the moment."""
         self._booted = Booted(self.disk, ["/usr/bin/tailscale", "/usr/sbin/tailscaled"])
-        self.disk.write("/etc/systemd/system/tailscaled.service", _TAILSCALED_UNIT)
+        self.disk.write("/usr/lib/systemd/system/tailscaled.service", _TAILSCALED_UNIT)
         if self.has_service_names:
             self.disk.write("/etc/ssh/sshd_config.d/50-local.conf", "PerSourcePenalties no\n")
         self.disk.set_password("root", ROOT_PASSWORD)

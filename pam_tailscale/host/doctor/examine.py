@@ -152,7 +152,9 @@ class Examiner:
 
     def _rows(self, switched: Switched) -> list[Check]:
         findings = preconditions.judge(self.facts, self.answers)
-        return rows.when_off(findings) if switched is Switched.OFF else rows.when_on(findings)
+        if switched is Switched.OFF:
+            return rows.when_off(findings)
+        return rows.when_on(findings, root_allowed=self.facts.config.allow_root)
 
     # sshd
 

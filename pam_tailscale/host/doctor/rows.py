@@ -27,17 +27,26 @@ _NO_DANGER = frozenset({"no_other_way", "selinux", "apparmor"})
 """Questions that nobody has answered and that nobody gets in or stays out by."""
 _CANNOT_TELL = frozenset({"unknown"})
 _WITHOUT_PIN = frozenset({"first_pin"})
+_ABOUT_ROOT = frozenset({"root_kept_out"})
 _TO_KNOW = frozenset({"agent_warns", "operator_trusted", "no_keys"})
 
 
-def when_on(findings: Iterable[Finding]) -> list[Check]:
-    """For a host that is on: what enable would refuse or ask today was not so when it was switched on."""
-    checks = [check for finding in findings if finding.row not in SEEN_ELSEWHERE and (check := _of_on(finding))]
+def when_on(findings: Iterable[Finding], *, root_allowed: bool) -> list[Check]:
+    """For a host that is on: what enable would refuse or ask today was not so when it was switched on.
+
+    `root_allowed`: by the agent's configuration.
+    """
+    here = [finding for finding in findings if finding.row not in SEEN_ELSEWHERE]
+    checks = [check for finding in here if (check := _of_on(finding, root_allowed=root_allowed))]
     return checks or [ok("preconditions", "everything that 'enable' asks for is as it was")]
 
 
-def _of_on(finding: Finding) -> Check | None:
+def _of_on(finding: Finding, *, root_allowed: bool) -> Check | None:
     name, mend = _name(finding), finding.mend
+    if finding.row in _ABOUT_ROOT:
+        # Where nobody has answered it, the agent has to be told what sshd_config says.
+        means = "the agent was not told of it: over the tailnet the policy may let in root"
+        return problem(name, finding.what, means, "pam-tailscale enable") if root_allowed and mend else None
     if finding.row in _CANNOT_TELL:
         return unknown(name, finding.what, mend)
     if finding.row in _WITHOUT_PIN:

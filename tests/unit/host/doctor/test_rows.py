@@ -4,17 +4,19 @@ import dataclasses
 
 import pytest
 
+from pam_tailscale.config import Config
 from pam_tailscale.host.answers import Answers
 from pam_tailscale.host.doctor.check import Check, State
 from pam_tailscale.host.doctor.rows import SEEN_ELSEWHERE, when_off, when_on
 from pam_tailscale.host.facts import Facts, Unknown
 from pam_tailscale.host.preconditions import ROWS, judge
-from tests.support.host_facts import healthy, with_agent, with_config, with_host, with_sshd, with_tailscaled
+from tests.support.host_facts import STOCK, healthy, with_agent, with_config, with_host, with_sshd, with_tailscaled
 
 
 def on(facts: Facts, answers: Answers | None = None) -> dict[str, Check]:
     """Checks of a host that is on, by name."""
-    return {check.name: check for check in when_on(judge(facts, answers or Answers()))}
+    findings = judge(facts, answers or Answers())
+    return {check.name: check for check in when_on(findings, root_allowed=facts.config.allow_root)}
 
 
 def off(facts: Facts) -> dict[str, Check]:
@@ -64,6 +66,15 @@ def test_what_keeps_nobody_in_or_out() -> None:
 def test_what_was_answered_stays_answered() -> None:
     """By what was remembered when it was switched on."""
     assert set(on(with_host(healthy(), ways_in=()), Answers(no_other_way=True))) == {"preconditions"}
+
+
+def test_root_that_sshd_config_keeps_out() -> None:
+    """Since the host was switched on: the drop-in lets root in, so the agent has to know."""
+    said = with_config(healthy(), f"{STOCK}PermitRootLogin no\n")
+    assert on(said)["root-kept-out"].state is State.PROBLEM
+    told = dataclasses.replace(said, config=Config(allow_root=False))
+    assert set(on(told)) == {"preconditions"}
+    assert set(on(said, Answers(allow_root=True))) == {"preconditions"}
 
 
 def test_what_is_not_known() -> None:
