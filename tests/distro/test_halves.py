@@ -81,7 +81,7 @@ def until_out_of_force(machine: Machine) -> None:
 
 
 def until_checked(machine: Machine) -> None:
-    """Waits until what watches has nothing more to do; it ends logins over the tailnet that are in their first steps."""
+    """Waits until the watch has no more to do: it ends logins over the tailnet that are in their first steps."""
     units = "pam-tailscale-halves.service pam-tailscale-halves-again.service"
     idle = f"! systemctl is-active {units} | grep -q activating"
     # Both tell sshd, which may have to be started anew.
