@@ -453,6 +453,8 @@ def moved_away(scene: Scene, path: str) -> Iterator[None]:
         yield
     finally:
         sh(scene, f"mv {path}.away {path}")
+        if path.startswith("/etc/ssh"):
+            scene.host.restart_sshd()  # what has come back is newer than what it has read
 
 
 @pytest.mark.parametrize(
