@@ -57,14 +57,17 @@ DEEDS: Mapping[str, Mapping[Suite, str]] = {
 
 @pytest.fixture
 def whole(site: Site, machine: Machine) -> Iterator[Machine]:
-    """The machine, switched on; whatever is done to it is mended afterwards, as an administrator would."""
+    """The machine, switched on; afterwards both halves are put back as they were."""
     site.wait_for(machine)
     assert tried(site, machine, *INVITED) == all_are("in", INVITED)
-    stock = machine.box.read(_STOCK)
+    paths = [path for path in (_ACCESS, _STOCK, _SERVICE, DROP_IN) if machine.box.exists(path)]
+    files = {path: machine.box.read(path) for path in paths}
     yield machine
-    if not machine.box.exists(_STOCK):
-        machine.box.write(_STOCK, stock)
-    machine.run(f"{ENABLE} --replace-edits")
+    # Not by `enable`, which would prove it all each time; a test of its own does that.
+    for path, text in files.items():
+        machine.box.write(path, text)
+    machine.run(f"rm -f {DROP_IN}.disabled; systemctl reload-or-restart ssh")
+    until_checked(machine)
 
 
 def until_out_of_force(machine: Machine) -> None:
@@ -92,6 +95,19 @@ def test_a_half_is_removed_or_altered(site: Site, whole: Machine, suite: Suite, 
     }, whole.report()
 
 
+def test_enable_puts_both_in_place_again(site: Site, whole: Machine, suite: Suite) -> None:
+    """As doctor says; what was altered is gone."""
+    whole.run(DEEDS["PAM half opened"][suite])
+    until_out_of_force(whole)
+    assert f"{ENABLE.removesuffix(' --yes')} --replace-edits" in whole.run("pam-tailscale doctor", check=False).stdout
+    whole.run(f"{ENABLE} --replace-edits")
+    assert tried(site, whole, *INVITED, *BURGLARS, *ON_LAN) == {
+        **all_are("in", INVITED),
+        **all_are("refused", BURGLARS),
+        **LAN_AS_ALWAYS,
+    }, whole.report()
+
+
 def test_what_they_are_compared_with_is_removed(site: Site, whole: Machine) -> None:
     """Nobody knows any more what belongs together: it goes out of force, and can be switched off and on again."""
     whole.run("rm -r /var/lib/pam-tailscale/halves")
@@ -102,6 +118,7 @@ def test_what_they_are_compared_with_is_removed(site: Site, whole: Machine) -> N
     }, whole.report()
     whole.run("pam-tailscale disable --yes")
     assert not whole.box.exists(f"{DROP_IN}.disabled")
+    whole.run(ENABLE)
 
 
 def test_the_drop_in_is_removed(site: Site, whole: Machine) -> None:
