@@ -1,0 +1,1 @@
+"""Tests in booted Debians, as an administrator has them: packages, units, reboots."""

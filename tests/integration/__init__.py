@@ -1,0 +1,1 @@
+"""Tests against real programs in chroots and namespaces: sshd, PAM, tailscaled, headscale."""
