@@ -13,6 +13,7 @@ from typing import Any
 
 from pam_tailscale import wire
 from pam_tailscale.errors import AgentUnavailableError, NotPermittedError, WireError
+from pam_tailscale.model import IPAddress
 
 _HINT = "see 'systemctl status pam-tailscale-agent'"
 
@@ -87,3 +88,19 @@ def ask_document(path: Path, pairs: Mapping[str, str], timeout: float = wire.TIM
     if not isinstance(document, dict):
         raise WireError(f"the agent's answer is no JSON object: {_HINT}")
     return document
+
+
+def ask_explanation(path: Path, account: str, client: IPAddress, port: int, *, as_of: str = "") -> dict[str, Any]:
+    """Ask what a login would come to, and why; nothing is logged in and nothing is remembered.
+
+    `port`: the client's; 0: any. `as_of`: the ISO 8601 time, with its zone, to decide for; empty is the agent's now.
+    Raises as `ask_document`.
+    """
+    request = {
+        wire.KEY_REQUEST: wire.REQUEST_EXPLAIN,
+        wire.KEY_USER: account,
+        wire.KEY_CLIENT: str(client),
+        wire.KEY_CLIENT_PORT: str(port),
+        wire.KEY_AS_OF: as_of,
+    }
+    return ask_document(path, request)

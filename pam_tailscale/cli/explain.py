@@ -10,7 +10,7 @@ import click
 from pam_tailscale import wire
 from pam_tailscale.cli.options import agent_options, read_address
 from pam_tailscale.cli.output import ExitCode, print_json, print_line, print_pairs, print_table
-from pam_tailscale.client import ask_document
+from pam_tailscale.client import ask_explanation
 from pam_tailscale.model import IPAddress
 
 _STYLES = {wire.VERDICT_ALLOW: "bold green", wire.VERDICT_CHECK: "bold yellow"}
@@ -45,14 +45,7 @@ def explain(*, account: str, client: tuple[IPAddress, int], as_of: str, as_json:
     and what the policy says is as of now. Exits 0 where it would be allowed, 1 denied, 3 cannot tell, 4 a check is
     needed.
     """
-    request = {
-        wire.KEY_REQUEST: wire.REQUEST_EXPLAIN,
-        wire.KEY_USER: account,
-        wire.KEY_CLIENT: str(client[0]),
-        wire.KEY_CLIENT_PORT: str(client[1]),
-        wire.KEY_AS_OF: as_of,
-    }
-    document = ask_document(socket, request)
+    document = ask_explanation(socket, account, *client, as_of=as_of)
     if as_json:
         print_json(document)
     else:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pam_tailscale import paths, wire
-from pam_tailscale.client import ask_document
+from pam_tailscale.client import ask_document, ask_explanation
 from pam_tailscale.errors import HostError, PamTailscaleError, TailscaledError
 from pam_tailscale.host import asking
 from pam_tailscale.host.answers import Methods
@@ -115,13 +115,6 @@ def _sshd_takes(name: str, facts: Facts) -> bool:
 
 def _explain(facts: Facts) -> "candidates.Ask":
     def ask(account: str, address: IPAddress) -> Mapping[str, Any]:
-        request = {
-            wire.KEY_REQUEST: wire.REQUEST_EXPLAIN,
-            wire.KEY_USER: account,
-            wire.KEY_CLIENT: str(address),
-            wire.KEY_CLIENT_PORT: "0",
-            wire.KEY_AS_OF: "",
-        }
-        return ask_document(facts.config.agent.socket, request)
+        return ask_explanation(facts.config.agent.socket, account, address, 0)
 
     return ask

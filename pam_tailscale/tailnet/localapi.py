@@ -48,7 +48,11 @@ class LocalAPI:
 
     def peers(self) -> tuple[PeerStatus, ...]:
         """The nodes that this one sees. With thousands of them this takes a while; no login asks it."""
-        return parse.peers(self._object("status", STATUS_MAX))
+        return parse.peers(self.status_document())
+
+    def status_document(self) -> parse.Object:
+        """The whole of `status` (ipnstate.Status), peers and all. It takes as long as `peers`."""
+        return self._object("status", STATUS_MAX)
 
     def prefs(self) -> Prefs:
         """Which settings tailscaled has."""

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from pam_tailscale import wire
-from pam_tailscale.client import ask, ask_document
+from pam_tailscale.client import ask, ask_document, ask_explanation
 from pam_tailscale.errors import AgentUnavailableError, NotPermittedError, WireError
+from pam_tailscale.model import parse_address
 from tests.support.scripted_agent import (
     ALLOW,
     Script,
@@ -180,3 +181,30 @@ def test_a_document_that_is_none(text: str) -> None:
     """An agent of another version, or half of one."""
     with scripted_agent(say(info(text), ALLOW)) as agent, pytest.raises(WireError, match="no JSON"):
         ask_document(agent.path, ASKED)
+
+
+@pytest.mark.parametrize(("client", "port", "as_of"), [("100.64.0.2", 50000, ""), ("fd7a::2", 0, "2027-01-15T08:00Z")])
+def test_an_explanation(document: dict[str, Any], client: str, port: int, as_of: str) -> None:
+    """It is asked about the login as it was given, whole, and comes as it was told."""
+    with scripted_agent(say(info(json.dumps(document)), ALLOW)) as agent:
+        assert ask_explanation(agent.path, "alice", parse_address(client), port, as_of=as_of) == document
+        assert agent.asked[0].pairs == {
+            "request": "explain",
+            "user": "alice",
+            "client": client,
+            "client_port": str(port),
+            "as_of": as_of,
+        }
+
+
+def test_an_explanation_is_for_now_where_nothing_is_said() -> None:
+    """The agent's now, which an empty time stands for."""
+    with scripted_agent(say(info("{}"), ALLOW)) as agent:
+        ask_explanation(agent.path, "alice", parse_address("100.64.0.2"), 0)
+        assert agent.asked[0].pairs["as_of"] == ""
+
+
+def test_an_explanation_that_is_refused() -> None:
+    """Another user may not ask."""
+    with scripted_agent(say(deny("use sudo"))) as agent, pytest.raises(NotPermittedError, match="use sudo"):
+        ask_explanation(agent.path, "alice", parse_address("100.64.0.2"), 0)

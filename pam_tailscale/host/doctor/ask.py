@@ -2,13 +2,11 @@
 
 import json
 import re
-import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-from pam_tailscale.errors import HostError, TailscaledError
-from pam_tailscale.host import effective
+from pam_tailscale.errors import HostError
+from pam_tailscale.host import effective, programs
 from pam_tailscale.host.doctor.effects import Asked
 from pam_tailscale.host.doctor.running import Offer
 from pam_tailscale.host.doctor.services import PROPERTIES, UNITS, Unit
@@ -16,15 +14,10 @@ from pam_tailscale.host.facts import Socket
 from pam_tailscale.host.sshdconfig import MAIN
 from pam_tailscale.model import IPAddress, join_port
 from pam_tailscale.policy.rules import Policy, parse_rule
-from pam_tailscale.tailnet import netmap, parse, reader, scan, stream
+from pam_tailscale.tailnet import netmap, reader, scan
 from pam_tailscale.tailnet.records import tailscaled_version
-from pam_tailscale.tailnet.trouble import refused, unreachable
 
 _SSHD = "/usr/sbin/sshd"
-_SECONDS = 15.0
-_STATUS_MAX = 64 << 20
-_CHUNK = 1 << 18
-_OK = 200
 _DENIED = re.compile(r"Permission denied \(([a-z0-9@.,-]*)\)")
 _LET_IN = "Authenticated to "
 _SSH = (
@@ -37,21 +30,6 @@ _SSH = (
     "LogLevel=VERBOSE",
     "ControlPath=none",
 )
-
-
-def _run(argv: Sequence[str]) -> "subprocess.CompletedProcess[str]":
-    try:
-        return subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as err:
-        raise HostError(f"{argv[0]} does not run or end: {err}") from err
 
 
 # sshd
@@ -67,7 +45,7 @@ def effects(users: Iterable[str], own: Iterable[IPAddress], port: int, options: 
         for address in own:
             connection = f"user={user},host={address},addr={address},laddr={address},lport={port}"
             given = (part for option in options for part in ("-o", option))
-            done = _run([_SSHD, "-T", "-f", MAIN, *given, "-C", connection])
+            done = programs.run([_SSHD, "-T", "-f", MAIN, *given, "-C", connection])
             if done.returncode != 0:
                 raise HostError((done.stderr.strip().splitlines() or ["sshd says nothing"])[-1][:300])
             found.append(Asked(user, str(address), effective.parse(done.stdout)))
@@ -85,7 +63,7 @@ def offers(user: str, own: Iterable[IPAddress], sockets: Iterable[Socket]) -> tu
             where = join_port(address, port)
             options = [part for option in _SSH for part in ("-o", option)]
             bound = ["-b", str(address), "-p", str(port), "-l", user]
-            done = _run(["ssh", "-F", "none", *options, *bound, "--", str(address), "true"])
+            done = programs.run(["ssh", "-F", "none", *options, *bound, "--", str(address), "true"])
             # Not by the status, which is that of the account's shell.
             if _LET_IN in done.stderr:
                 found.append(Offer(where, frozenset(), let_in=True))
@@ -107,7 +85,7 @@ def _covers(listening: IPAddress, address: IPAddress) -> bool:
 
 def units() -> tuple[Unit, ...]:
     """What systemd says of the package's units and of ssh.service. Raises HostError."""
-    done = _run(["systemctl", "show", f"--property=Id,{','.join(PROPERTIES)}", *UNITS])
+    done = programs.run(["systemctl", "show", f"--property=Id,{','.join(PROPERTIES)}", *UNITS])
     if done.returncode != 0:
         raise HostError(f"systemctl: {done.stderr.strip()[:300]}")
     return tuple(_unit(block) for block in done.stdout.strip().split("\n\n"))
@@ -122,24 +100,6 @@ def _unit(block: str) -> Unit:
 
 
 # tailscaled
-
-
-def status(socket: Path, timeout: float) -> Mapping[str, Any]:
-    """What tailscaled's status says, with all peers; `timeout` in seconds is for each wait. Raises TailscaledError."""
-    try:
-        with stream.connect(str(socket), timeout) as connection:
-            stream.send_request(connection, "GET", "status")
-            code, part = stream.read_head(connection.recv)
-            body = bytearray(part)
-            while part := connection.recv(_CHUNK):
-                body += part
-                if len(body) > _STATUS_MAX:
-                    raise TailscaledError(f"tailscaled's status is larger than {_STATUS_MAX >> 20} MiB")
-    except OSError as err:
-        raise unreachable(str(socket), err) from err
-    if code != _OK:
-        raise refused("status", code, bytes(body[:1000]))
-    return parse.document(bytes(body), "status")
 
 
 def policy(socket: Path, version: str) -> Policy:

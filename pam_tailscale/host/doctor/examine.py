@@ -8,13 +8,14 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
-from pam_tailscale import paths, wire
-from pam_tailscale.client import ask_document
+from pam_tailscale import localaccounts, paths, wire
+from pam_tailscale.client import ask_document, ask_explanation
 from pam_tailscale.errors import HostError, PamTailscaleError
 from pam_tailscale.host import dropin, marker, preconditions
 from pam_tailscale.host.answers import Answers
@@ -42,6 +43,7 @@ from pam_tailscale.host.looking import gather
 from pam_tailscale.host.units import booted
 from pam_tailscale.model import IPAddress, in_tailnet
 from pam_tailscale.policy.facts import Limits
+from pam_tailscale.tailnet.localapi import LocalAPI
 
 WALKS_MAX = 8
 """Accounts with an empty password for which PAM is asked."""
@@ -161,7 +163,8 @@ class Examiner:
     @functools.cached_property
     def effective(self) -> tuple[effects.Asked, ...]:
         """What sshd's files come to for some connections from the tailnet."""
-        people = [one.name for one in self.entries if one.uid >= look.uid_min() and one.name != "nobody"]
+        minimum = localaccounts.uid_min(paths.LOGIN_DEFS)
+        people = [one.name for one in self.entries if one.uid >= minimum and one.name != "nobody"]
         listener, ports = self.facts.sshd.listener, self.facts.sshd.ports
         options = listener.options if listener else ()
         users = dict.fromkeys(["root", "nobody", *people[:USERS_MAX]])
@@ -292,7 +295,8 @@ class Examiner:
     def _tailnet(self) -> list[Check]:
         settings = self.facts.config.tailscaled
         try:
-            raw = ask.status(settings.socket, settings.timeout)
+            with closing(LocalAPI(settings.socket, settings.timeout)) as api:
+                raw = api.status_document()
             tailnet = peers.read(raw)
         except PamTailscaleError as err:
             return [*peers.not_seen(str(err)), *sharing.not_seen(str(err), "tailscale status")]
@@ -301,7 +305,8 @@ class Examiner:
         except PamTailscaleError as err:
             return [*peers.judge(tailnet), *sharing.not_seen(str(err), "pam-tailscale status")]
         config = self.facts.config
-        limits = Limits(config.mode, config.allow_root, look.uid_min(), trust_operator=config.trust_operator)
+        minimum = localaccounts.uid_min(paths.LOGIN_DEFS)
+        limits = Limits(config.mode, config.allow_root, minimum, trust_operator=config.trust_operator)
         found = sharing.access(tailnet.nodes, look.local_accounts(self.entries), [policy], limits, time.time())
         keys = look.restricted(self.entries, self.facts.sshd.effective)
         return [*peers.judge(tailnet), *sharing.judge(found, keys.options, keys.unread)]
@@ -326,14 +331,7 @@ class Examiner:
         return Login(explanation, "", walked, "")
 
     def _explanation(self, wish: Wish) -> dict[str, Any]:
-        request = {
-            wire.KEY_REQUEST: wire.REQUEST_EXPLAIN,
-            wire.KEY_USER: wish.account,
-            wire.KEY_CLIENT: str(wish.client),
-            wire.KEY_CLIENT_PORT: str(wish.port),
-            wire.KEY_AS_OF: "",
-        }
-        return ask_document(self.facts.config.agent.socket, request)
+        return ask_explanation(self.facts.config.agent.socket, wish.account, wish.client, wish.port)
 
     def _question(self, wish: Wish) -> Question:
         """The connection that the login would come by. Raises HostError where there is none like it."""

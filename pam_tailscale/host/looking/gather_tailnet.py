@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pam_tailscale import wire
-from pam_tailscale.client import ask_document
+from pam_tailscale.client import ask_document, ask_explanation
 from pam_tailscale.config import Config, TailscaledConfig
 from pam_tailscale.errors import PamTailscaleError, TailscaledError
 from pam_tailscale.host.facts import Agent, Answer, HostAddress, Interface, Session, Tailscaled, Unknown
@@ -79,17 +79,10 @@ def _agent(status: dict[str, Any], pin: Path) -> Agent:
     return Agent("", tuple(problems), tuple(status["warnings"]), status["agent"]["mode"])
 
 
-def answer(session: Session, config: Config, ask: Ask = ask_document) -> Answer | Unknown:
+def answer(session: Session, config: Config, ask: Ask = ask_explanation) -> Answer | Unknown:
     """What the agent would say to a login like the one that a session came by."""
-    request = {
-        wire.KEY_REQUEST: wire.REQUEST_EXPLAIN,
-        wire.KEY_USER: session.account,
-        wire.KEY_CLIENT: str(session.client),
-        wire.KEY_CLIENT_PORT: str(session.client_port),
-        wire.KEY_AS_OF: "",
-    }
     try:
-        told = ask(config.agent.socket, request)
+        told = ask(config.agent.socket, session.account, session.client, session.client_port)
         return Answer(
             str(told["decision"]), str(told["reason"]), str(told["detail"]), can_tell=told["can_tell"] is True
         )

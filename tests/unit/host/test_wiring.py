@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pam_tailscale import wire
+from pam_tailscale import client, wire
 from pam_tailscale.config import Config
 from pam_tailscale.errors import AgentUnavailableError, HostError, TailscaledError
 from pam_tailscale.host import wiring
@@ -78,7 +78,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Mapp
         let_in = request[wire.KEY_USER] != "root"
         return {"decision": "allow" if let_in else "deny", "reason": "accepted", "can_tell": True}
 
-    monkeypatch.setattr(wiring, "ask_document", ask)
+    monkeypatch.setattr(client, "ask_document", ask)
     monkeypatch.setattr(candidates, "peer_addresses", lambda _: (PEER,))
     monkeypatch.setattr(candidates, "local_accounts", lambda: ("daemon", "nobody", "root"))
     monkeypatch.setattr(gather_people, "may_log_in", lambda account, _: account.pw_name != "daemon")

@@ -1,7 +1,9 @@
 """The LocalAPI client against an embedded tailscaled, healthy and ill."""
 
+import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -125,6 +127,38 @@ def test_half_the_peers_are_not_taken_for_all(server: Server, api: LocalAPI, fau
     server.faults["status"] = BAD[fault]
     with pytest.raises(TailscaledError):
         api.peers()
+
+
+def test_the_status_document(server: Server, api: LocalAPI) -> None:
+    """Whole, however large, and with what no record has."""
+    peer = {"ID": "n2", "DNSName": "laptop.tailnet.example.", "UserID": 1, "Filler": "x" * (2 << 20)}
+    document = {"Version": "1.104.5", "Peer": {"key": peer}, "User": {"1": {"LoginName": "alice@example.com"}}}
+    server.faults["status"] = lambda answer: replace(answer, body=json.dumps(document).encode())
+    assert api.status_document() == document
+    assert server.last is not None
+    assert server.last.query == ""
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [
+        (faults.status(503), "answered status with 503"),
+        (faults.half, "not complete JSON"),
+        (faults.body(b"[]"), "object"),
+    ],
+    ids=["error", "half", "no object"],
+)
+def test_a_status_document_that_is_none(server: Server, api: LocalAPI, fault: Fault, text: str) -> None:
+    """Is an error of tailscaled's."""
+    server.faults["status"] = fault
+    with pytest.raises(TailscaledError, match=text):
+        api.status_document()
+
+
+def test_the_status_document_of_nobody(socket_path: Path) -> None:
+    """It is not reached."""
+    with pytest.raises(TailscaledError, match="cannot reach tailscaled"):
+        LocalAPI(socket_path).status_document()
 
 
 def test_whois_names_the_peer_of_either_address(api: LocalAPI) -> None:

@@ -1,16 +1,12 @@
 """Questions to sshd, systemd and tailscaled."""
 
 import ipaddress
-import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from contrib.demo import faults
-from contrib.demo.localapi import Fault
-from pam_tailscale.errors import HostError, TailscaledError
-from pam_tailscale.host.doctor import ask, peers
+from pam_tailscale.errors import HostError
+from pam_tailscale.host.doctor import ask
 from pam_tailscale.host.facts import Socket
 from tests.support.localapi import serving, small_tailnet
 
@@ -132,43 +128,6 @@ def test_a_program_that_is_not_there(programs: Programs) -> None:
 
 
 # tailscaled
-
-
-def test_status_with_peers(tmp_path: Path) -> None:
-    """Whole, however large."""
-    socket, tailnet = tmp_path / "tailscaled.sock", small_tailnet()
-    peer = {"ID": "n2", "DNSName": "laptop.tailnet.example.", "UserID": 1, "Filler": "x" * (2 << 20)}
-    document = {"Version": "1.104.5", "Peer": {"key": peer}, "User": {"1": {"LoginName": "alice@example.com"}}}
-    with serving(socket, tailnet) as server:
-        server.faults["status"] = lambda answer: replace(answer, body=json.dumps(document).encode())
-        (node,) = peers.read(ask.status(socket, 5.0)).nodes
-        assert server.last is not None
-        assert server.last.query == ""
-    assert (node.name, node.identity) == ("laptop.tailnet.example", "alice@example.com")
-
-
-@pytest.mark.parametrize(
-    ("fault", "text"),
-    [
-        (faults.status(503), "answered status with 503"),
-        (faults.half, "not complete JSON"),
-        (faults.body(b"[]"), "object"),
-    ],
-    ids=["error", "half", "no object"],
-)
-def test_status_that_is_none(tmp_path: Path, fault: Fault, text: str) -> None:
-    """Is an error of tailscaled's."""
-    socket = tmp_path / "tailscaled.sock"
-    with serving(socket) as server:
-        server.faults["status"] = fault
-        with pytest.raises(TailscaledError, match=text):
-            ask.status(socket, 5.0)
-
-
-def test_status_of_nobody(tmp_path: Path) -> None:
-    """It is not reached."""
-    with pytest.raises(TailscaledError, match="cannot reach tailscaled"):
-        ask.status(tmp_path / "none", 5.0)
 
 
 @pytest.mark.parametrize("version", ["1.104.5", "1.102.5"])

@@ -67,7 +67,7 @@ def explains(monkeypatch: pytest.MonkeyPatch, document: dict[str, Any] | None) -
             raise AgentUnavailableError("nobody answers")
         return document
 
-    monkeypatch.setattr(examine, "ask_document", answer)
+    monkeypatch.setattr(examine, "ask_explanation", answer)
 
 
 def sections(one: Examiner) -> set[str]:

@@ -104,8 +104,8 @@ def asked(document: dict[str, Any] | Exception) -> tuple[gather_tailnet.Ask, lis
     """An agent that answers so, and what it was asked."""
     requests: list[Any] = []
 
-    def ask(path: Path, pairs: dict[str, str]) -> dict[str, Any]:
-        requests.append((path, pairs))
+    def ask(*request: object) -> dict[str, Any]:
+        requests.append(request)
         if isinstance(document, Exception):
             raise document
         return document
@@ -156,14 +156,7 @@ def test_what_it_would_say_to_a_session() -> None:
     assert gather_tailnet.answer(session, Config(), ask) == Answer("deny", "no_rule", "none", can_tell=True)
     unsure, _ = asked(document | {"can_tell": False})
     assert gather_tailnet.answer(session, Config(), unsure) == Answer("deny", "no_rule", "none", can_tell=False)
-    ((_, pairs),) = requests
-    assert pairs == {
-        wire.KEY_REQUEST: wire.REQUEST_EXPLAIN,
-        wire.KEY_USER: "alice",
-        wire.KEY_CLIENT: "100.64.0.2",
-        wire.KEY_CLIENT_PORT: "50000",
-        wire.KEY_AS_OF: "",
-    }
+    assert requests == [(Config().agent.socket, "alice", address("100.64.0.2"), 50000)]
 
 
 @pytest.mark.parametrize("document", [AgentUnavailableError("down"), {}, {"decision": "allow"}])
