@@ -1,4 +1,8 @@
-"""Local accounts, looked up as sshd does: getpwnam and the checks on the shell (auth.c, allowed_user)."""
+"""Accounts as a decision takes them, seen as sshd sees them, and from which uid on they are people's.
+
+The agent, which decides, and what only looks at the host find the same here. Nothing of what one of them alone wants to
+know is in this module, and nothing is judged: that is policy's.
+"""
 
 import os
 import pwd
@@ -18,8 +22,13 @@ def look_up(user: str) -> Account | None:
         entry = pwd.getpwnam(user)
     except (KeyError, ValueError, UnicodeEncodeError):
         return None
-    shell = entry.pw_shell or _DEFAULT_SHELL
-    return Account(entry.pw_name, entry.pw_uid, shell, _usable(shell))
+    return account(entry.pw_name, entry.pw_uid, entry.pw_shell)
+
+
+def account(name: str, uid: int, shell: str) -> Account:
+    """An account of passwd(5), with sshd's checks on its shell (auth.c, allowed_user); an empty one is /bin/sh."""
+    shell = shell or _DEFAULT_SHELL
+    return Account(name, uid, shell, _usable(shell))
 
 
 def _usable(shell: str) -> bool:

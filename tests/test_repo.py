@@ -60,6 +60,7 @@ LAYERS = [
     ("pam_tailscale.agent", 3),
     ("pam_tailscale.client", 2),
     ("pam_tailscale.pin", 2),
+    ("pam_tailscale.localaccounts", 2),
     ("pam_tailscale.tailnet", 2),
     *((f"pam_tailscale.check.{name}", 1) for name in PURE_CHECKS),
     ("pam_tailscale.check", 2),

@@ -17,8 +17,8 @@ from typing import Any
 import click
 import sdnotify
 
-from pam_tailscale import __version__, client, config, paths, wire
-from pam_tailscale.agent import accounts, process, report
+from pam_tailscale import __version__, client, config, localaccounts, paths, wire
+from pam_tailscale.agent import process, report
 from pam_tailscale.agent.checking import Checking
 from pam_tailscale.agent.deferred import Deferred
 from pam_tailscale.agent.gather import Gatherer
@@ -231,9 +231,8 @@ def load_config(path: Path) -> config.Config:
 
 def limits_of(settings: config.Config) -> Limits:
     """The host's own limits under this configuration."""
-    return Limits(
-        settings.mode, settings.allow_root, accounts.uid_min(paths.LOGIN_DEFS), trust_operator=settings.trust_operator
-    )
+    uid_min = localaccounts.uid_min(paths.LOGIN_DEFS)
+    return Limits(settings.mode, settings.allow_root, uid_min, trust_operator=settings.trust_operator)
 
 
 @click.command()

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from pam_tailscale import localaccounts
 from pam_tailscale import pin as pins
-from pam_tailscale.agent import accounts
 from pam_tailscale.agent.refresh import tailscaled_problem
 from pam_tailscale.agent.store import KnowledgeStore, Snapshot
 from pam_tailscale.errors import ConfigError, TailscaledError
@@ -81,7 +81,7 @@ class Gatherer:
 
     def _facts(self, request: Request, snapshot: Snapshot) -> Facts:
         connection, knowledge = request.connection, self._with_interface(snapshot.knowledge)
-        account, pin = accounts.look_up(request.user), self.pin()
+        account, pin = localaccounts.look_up(request.user), self.pin()
         if knowledge.problem is not None or knowledge.backend_state != RUNNING:
             unasked = knowledge.problem or Problem(Reason.TAILSCALED_NOT_RUNNING, "tailscaled is not running")
             return Facts(knowledge, snapshot.age, pin, account, unasked, unasked)

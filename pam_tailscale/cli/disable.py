@@ -1,13 +1,13 @@
 """`pam-tailscale disable`: everything becomes what it was before `enable`."""
 
 import os
-import sys
 
 import click
 
-from pam_tailscale.cli.output import ExitCode, complain, print_json, print_line
+from pam_tailscale.cli.outcome import conclude, print_diff
+from pam_tailscale.cli.output import print_line
 from pam_tailscale.cli.person import Person
-from pam_tailscale.errors import HostError, PamTailscaleError
+from pam_tailscale.errors import HostError
 from pam_tailscale.host import wiring
 from pam_tailscale.host.report import Report
 
@@ -26,26 +26,16 @@ def disable(*, dry_run: bool, as_json: bool, yes: bool) -> None:
     """
     if os.geteuid() != 0:
         raise HostError("only root may switch it off: run 'sudo pam-tailscale disable'")
-    try:
-        report = wiring.disabler(Person(yes=yes, quiet=as_json)).run(dry_run=dry_run)
-    except PamTailscaleError as err:
-        if as_json:
-            print_json({**Report(on=False, changed=False).document, "on": None, "problem": str(err)})
-        complain(str(err))
-        sys.exit(ExitCode.DENY)
-    if as_json:
-        print_json(report.document)
-    else:
-        _print(report, dry_run=dry_run)
-    if report.problem:
-        complain(report.problem)
-    sys.exit(ExitCode.DENY if report.problem else ExitCode.ALLOW)
+    person = Person(yes=yes, quiet=as_json)
+    conclude(
+        lambda: wiring.disabler(person).run(dry_run=dry_run),
+        lambda report: _print(report, dry_run=dry_run),
+        as_json=as_json,
+    )
 
 
 def _print(report: Report, *, dry_run: bool) -> None:
-    if dry_run or report.problem:
-        for line in report.diff.splitlines():
-            print_line(line)
+    print_diff(report, dry_run=dry_run)
     if dry_run or report.problem:
         return
     print_line("Off: sshd and PAM are what they were." if report.changed else "Already off: nothing to change.")

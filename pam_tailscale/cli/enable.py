@@ -1,13 +1,13 @@
 """`pam-tailscale enable`: let the tailnet's policy decide who logs in over the tailnet, or change nothing."""
 
 import os
-import sys
 
 import click
 
-from pam_tailscale.cli.output import ExitCode, complain, print_json, print_line
+from pam_tailscale.cli.outcome import conclude, print_diff
+from pam_tailscale.cli.output import print_line
 from pam_tailscale.cli.person import Person
-from pam_tailscale.errors import HostError, PamTailscaleError
+from pam_tailscale.errors import HostError
 from pam_tailscale.host import wiring
 from pam_tailscale.host.answers import Answers, Methods
 from pam_tailscale.host.preconditions import Action, Finding
@@ -45,20 +45,11 @@ def enable(*, dry_run: bool, as_json: bool, yes: bool, refresh: bool, methods: s
         raise HostError("only root may switch it on: run 'sudo pam-tailscale enable'")
     person = Person(yes=yes, quiet=as_json)
     answers = Answers(methods=Methods(methods) if methods else None, **given)
-    try:
-        report = wiring.enabler(person).run(answers, dry_run=dry_run, refresh=refresh)
-    except PamTailscaleError as err:
-        if as_json:
-            print_json({**Report(on=False, changed=False).document, "on": None, "problem": str(err)})
-        complain(str(err))
-        sys.exit(ExitCode.DENY)
-    if as_json:
-        print_json(report.document)
-    else:
-        _print(report, dry_run=dry_run)
-    if report.problem:
-        complain(report.problem)
-    sys.exit(ExitCode.DENY if report.problem else ExitCode.ALLOW)
+    conclude(
+        lambda: wiring.enabler(person).run(answers, dry_run=dry_run, refresh=refresh),
+        lambda report: _print(report, dry_run=dry_run),
+        as_json=as_json,
+    )
 
 
 def _print(report: Report, *, dry_run: bool) -> None:
@@ -66,9 +57,7 @@ def _print(report: Report, *, dry_run: bool) -> None:
         _print_finding(finding)
     if dry_run and report.diff:
         print_line("It would make these differences:")
-    if dry_run or report.problem:
-        for line in report.diff.splitlines():
-            print_line(line)
+    print_diff(report, dry_run=dry_run)
     for outcome in report.outcomes:
         print_line(f"  {'ok ' if outcome.ok else 'NOT'} {outcome.name}: {outcome.found}")
     if report.problem or dry_run:

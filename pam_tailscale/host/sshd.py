@@ -4,16 +4,16 @@ import os
 import pwd
 import re
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from pam_tailscale.errors import HostError
-from pam_tailscale.host import effective, listeners, units
+from pam_tailscale.host import effective, listeners, programs, units
 from pam_tailscale.host.effective import Effective
 from pam_tailscale.host.listeners import Listener
+from pam_tailscale.host.programs import complaint
 from pam_tailscale.model import in_tailnet
 
 PROGRAM = "/usr/sbin/sshd"
@@ -51,13 +51,13 @@ class Sshd:
         with suppress(OSError):
             # ssh.service makes it when it starts (RuntimeDirectory); without it sshd does not look at its files.
             PRIVSEP.mkdir(mode=0o755)
-        done = _run([PROGRAM, "-t", "-f", CONFIG])
+        done = programs.run([PROGRAM, "-t", "-f", CONFIG])
         if done.returncode != 0:
             raise HostError(f"sshd refuses its configuration: {complaint(done.stderr)}: see '{PROGRAM} -t'")
 
     def effective(self, connection: str) -> Effective:
         """What `sshd -T -C CONNECTION` says. Raises HostError."""
-        done = _run([PROGRAM, "-T", "-f", CONFIG, "-C", connection])
+        done = programs.run([PROGRAM, "-T", "-f", CONFIG, "-C", connection])
         if done.returncode != 0:
             raise HostError(f"sshd refuses its configuration: {complaint(done.stderr)}: see '{PROGRAM} -T'")
         return effective.parse(done.stdout)
@@ -116,11 +116,11 @@ def _anew(before: Sequence[Listener], now: Sequence[Listener]) -> bool:
     return bool(now) and not any(endpoint.inode in old for listener in now for endpoint in listener.endpoints)
 
 
-def _wait(done: Callable[[], bool], complaint: str) -> None:
+def _wait(done: Callable[[], bool], otherwise: str) -> None:
     deadline = time.monotonic() + _SECONDS
     while not done():
         if time.monotonic() > deadline:
-            raise HostError(f"{complaint}: see 'systemctl status ssh'")
+            raise HostError(f"{otherwise}: see 'systemctl status ssh'")
         time.sleep(_PAUSE)
 
 
@@ -167,23 +167,3 @@ def _is_before_login(process: Path, uid: int | None) -> bool:
         return False
     match = _EFFECTIVE_UID.search(status)
     return "[accepted]" in title or (match is not None and int(match[1]) == uid)
-
-
-def _run(argv: Sequence[str]) -> "subprocess.CompletedProcess[str]":
-    try:
-        return subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as err:
-        raise HostError(f"{argv[0]} does not run or end: {err}") from err
-
-
-def complaint(stderr: str) -> str:
-    """What a program said against something, in one line: sshd names the place first, and its verdict last."""
-    return "; ".join(stderr.split("\n")).strip("; \r")[:400].replace("\r", "") or "it says nothing"

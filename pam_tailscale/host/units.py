@@ -1,9 +1,9 @@
 """systemd's units, where systemd runs: the agent, and the watch over the two halves."""
 
-import subprocess
 from pathlib import Path
 
 from pam_tailscale.errors import HostError
+from pam_tailscale.host import programs
 
 AGENT = "pam-tailscale-agent.service"
 HALVES = "pam-tailscale-halves.path"
@@ -87,16 +87,5 @@ def _must(*arguments: str) -> None:
         raise HostError(f"'systemctl {' '.join(arguments)}' failed: {complaint}")
 
 
-def _systemctl(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    try:
-        return subprocess.run(
-            ["systemctl", *arguments],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as err:
-        raise HostError(f"systemctl does not run or end: {err}") from err
+def _systemctl(*arguments: str) -> programs.Done:
+    return programs.run(["systemctl", *arguments], _SECONDS)

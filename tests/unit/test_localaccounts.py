@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from pam_tailscale.agent import accounts
+from pam_tailscale import localaccounts, paths
 
 
 def test_root() -> None:
     """The account that every host has."""
-    root = accounts.look_up("root")
+    root = localaccounts.look_up("root")
     assert root is not None
     assert (root.name, root.uid, root.shell_usable) == ("root", 0, True)
 
@@ -20,7 +20,7 @@ def test_root() -> None:
 )
 def test_no_account(name: str) -> None:
     """A name that stands for nothing is no account, whatever bytes are in it."""
-    assert accounts.look_up(name) is None
+    assert localaccounts.look_up(name) is None
 
 
 def entry(shell: str) -> pwd.struct_passwd:
@@ -40,7 +40,7 @@ def test_a_shell_needs_an_execute_bit(
     shell.write_text("")
     shell.chmod(mode)
     monkeypatch.setattr(pwd, "getpwnam", lambda _: entry(str(shell)))
-    account = accounts.look_up("alice")
+    account = localaccounts.look_up("alice")
     assert account is not None
     assert account.shell_usable is usable
 
@@ -49,7 +49,7 @@ def test_a_shell_needs_an_execute_bit(
 def test_a_shell_that_cannot_be_run(monkeypatch: pytest.MonkeyPatch, shell: str) -> None:
     """Missing, a folder, a device, no path at all."""
     monkeypatch.setattr(pwd, "getpwnam", lambda _: entry(shell))
-    account = accounts.look_up("alice")
+    account = localaccounts.look_up("alice")
     assert account is not None
     assert not account.shell_usable
 
@@ -58,7 +58,7 @@ def test_a_link_to_a_shell_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """As everywhere."""
     (tmp_path / "link").symlink_to("/bin/sh")
     monkeypatch.setattr(pwd, "getpwnam", lambda _: entry(str(tmp_path / "link")))
-    account = accounts.look_up("alice")
+    account = localaccounts.look_up("alice")
     assert account is not None
     assert account.shell_usable
 
@@ -66,7 +66,7 @@ def test_a_link_to_a_shell_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_no_shell_is_the_default_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     """passwd(5)."""
     monkeypatch.setattr(pwd, "getpwnam", lambda _: entry(""))
-    account = accounts.look_up("alice")
+    account = localaccounts.look_up("alice")
     assert account is not None
     assert (account.shell, account.shell_usable) == ("/bin/sh", True)
 
@@ -74,7 +74,7 @@ def test_no_shell_is_the_default_shell(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_account_keeps_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """An alias is seen by it: the name asked for is not put in its place."""
     monkeypatch.setattr(pwd, "getpwnam", lambda _: entry("/bin/sh"))
-    account = accounts.look_up("ALICE")
+    account = localaccounts.look_up("ALICE")
     assert account is not None
     assert account.name == "alice"
 
@@ -92,9 +92,14 @@ def test_the_account_keeps_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None
 def test_uid_min(tmp_path: Path, text: str, expected: int) -> None:
     """login.defs(5), or Debian's default."""
     (tmp_path / "login.defs").write_text(text)
-    assert accounts.uid_min(tmp_path / "login.defs") == expected
+    assert localaccounts.uid_min(tmp_path / "login.defs") == expected
 
 
 def test_uid_min_without_the_file(tmp_path: Path) -> None:
     """The default."""
-    assert accounts.uid_min(tmp_path / "login.defs") == 1000
+    assert localaccounts.uid_min(tmp_path / "login.defs") == 1000
+
+
+def test_uid_min_of_this_host() -> None:
+    """Debian's."""
+    assert localaccounts.uid_min(paths.LOGIN_DEFS) == localaccounts.UID_MIN_DEFAULT

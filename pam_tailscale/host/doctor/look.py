@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pam_tailscale import paths
+from pam_tailscale import localaccounts, paths
 from pam_tailscale.errors import HostError
 from pam_tailscale.host.arrangement import PATHS
 from pam_tailscale.host.doctor import keysfile, pamstack
@@ -28,9 +28,7 @@ from pam_tailscale.model import Account
 _FILE_MAX = 1 << 20
 _SERVICES = (Path("/etc/pam.d"), Path("/usr/lib/pam.d"))
 """Where libpam looks for a service, in this order (pam_handlers.c)."""
-UID_MIN_DEFAULT = 1000
 PASSWD, SHADOW = Path("/etc/passwd"), Path("/etc/shadow")
-_DEFAULT_SHELL = "/bin/sh"
 _TOKEN = re.compile(r"%([%hUu])")
 
 
@@ -164,25 +162,7 @@ def _expanded(pattern: str, account: Entry) -> Path:
 
 def local_accounts(entries: Sequence[Entry]) -> tuple[Account, ...]:
     """The accounts as a decision takes them."""
-    return tuple(
-        Account(entry.name, entry.uid, shell, _usable(shell))
-        for entry in entries
-        if (shell := entry.shell or _DEFAULT_SHELL)
-    )
-
-
-def _usable(shell: str) -> bool:
-    try:
-        mode = os.stat(shell).st_mode  # noqa: PTH116 (a shell may be any text, and links count)
-    except (OSError, ValueError):
-        return False
-    return stat.S_ISREG(mode) and bool(mode & 0o111)
-
-
-def uid_min() -> int:
-    """UID_MIN of login.defs(5); Debian's default where it is not set."""
-    match = re.search(r"^\s*UID_MIN\s+(\d+)\s*$", text_of(paths.LOGIN_DEFS) or "", re.MULTILINE)
-    return int(match[1]) if match else UID_MIN_DEFAULT
+    return tuple(localaccounts.account(entry.name, entry.uid, entry.shell) for entry in entries)
 
 
 def members(group: str) -> tuple[str, ...] | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from pam_tailscale import paths
 from pam_tailscale.host.arrangement import Present
 from pam_tailscale.host.facts import HostFile, Pam, Program, Written
-from pam_tailscale.host.looking.gather_sshd import Run, run
+from pam_tailscale.host.programs import Run, attempt
 from pam_tailscale.rootfile import only_root_writes
 
 _DROP_IN_REFERENCE = paths.HALVES_DIR / "drop-in"
@@ -34,7 +34,7 @@ except (OSError, AttributeError) as err:
 """
 
 
-def look_at_pam(present: Present, base: Present, run: Run = run) -> Pam:
+def look_at_pam(present: Present, base: Present, run: Run = attempt) -> Pam:
     """PAM. `present`: the files as they are; `base`: as they would be without ours."""
     path = str(paths.PAM_SSHD)
     service = None

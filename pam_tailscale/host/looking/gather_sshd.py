@@ -6,21 +6,20 @@ import ipaddress
 import os
 import re
 import shlex
-import subprocess
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from pam_tailscale import paths
-from pam_tailscale.host import effective, listeners, units, version
+from pam_tailscale.host import effective, listeners, programs, units, version
 from pam_tailscale.host.effective import Effective
 from pam_tailscale.host.facts import Listener, Socket, Sshd, Unit
 from pam_tailscale.host.looking import command_line
 from pam_tailscale.host.looking.first_key import content
-from pam_tailscale.host.sshd import PROGRAM, complaint
+from pam_tailscale.host.programs import Run
+from pam_tailscale.host.sshd import PROGRAM
 from pam_tailscale.host.sshdconfig import MAIN, Reader
 
-_SECONDS = 15.0
 _PRIVSEP = Path("/run/sshd")
 _DEFAULTS = Path("/etc/default/ssh")
 _GUARD = "check-halves"
@@ -28,28 +27,8 @@ _OUR_UNIT_FILE = "pam-tailscale.conf"
 _UNIT, _SOCKET_UNIT = "ssh.service", "ssh.socket"
 _ENDPOINT = re.compile(r"(?:\[(?P<six>[^\]]+)\]|(?P<four>[^:\s]+)):(?P<port>\d{1,5})", re.ASCII)
 
-Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 
-
-def run(argv: Sequence[str]) -> "subprocess.CompletedProcess[str]":
-    """Runs a program to its end. Where it cannot be run or does not end, the status is 127, and stderr says why."""
-    try:
-        return subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(argv, 127, "", f"{argv[0]} does not end within {_SECONDS:g} s")
-    except OSError as err:
-        return subprocess.CompletedProcess(argv, 127, "", f"{argv[0]} does not run ({err.strerror})")
-
-
-def look(run: Run = run) -> Sshd:
+def look(run: Run = programs.attempt) -> Sshd:
     """Everything about sshd."""
     said = run([PROGRAM, "-V"])
     unit = _unit(run) if units.booted() else Unit()
@@ -90,7 +69,7 @@ def _configuration(run: Run, options: Sequence[str]) -> tuple[str, Effective]:
         _PRIVSEP.mkdir(mode=0o755)
     done = run([PROGRAM, "-T", "-f", MAIN, *(part for option in options for part in ("-o", option))])
     if done.returncode != 0:
-        return complaint(done.stderr), Effective()
+        return programs.complaint(done.stderr), Effective()
     return "", effective.parse(done.stdout)
 
 

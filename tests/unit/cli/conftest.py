@@ -11,6 +11,8 @@ import pytest
 
 from pam_tailscale import wire
 from pam_tailscale.cli.main import main
+from pam_tailscale.host import wiring
+from pam_tailscale.host.report import Report
 from tests.support.scripted_agent import ALLOW, Script, ScriptedAgent, info, say, scripted_agent
 
 
@@ -79,3 +81,38 @@ def asked(agent: ScriptedAgent) -> wire.Message:
     """The only request it got."""
     (one,) = agent.asked
     return one.pairs
+
+
+class Switched:
+    """Stands in for both; notes how it was run and answers what a test says."""
+
+    def __init__(self, answer: Report | Exception) -> None:
+        self.answer = answer
+        self.ran: list[tuple[Any, ...]] = []
+        self.person: Any = None
+
+    def __call__(self, person: object) -> "Switched":
+        self.person = person
+        return self
+
+    def run(self, *args: object, **options: object) -> Report:
+        self.ran.append((*args, options))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@pytest.fixture
+def coming_to(monkeypatch: pytest.MonkeyPatch) -> Callable[[Report | Exception], Switched]:
+    """Has both commands come to this."""
+
+    def prepare(answer: Report | Exception) -> Switched:
+        switched = Switched(answer)
+        monkeypatch.setattr(wiring, "enabler", switched)
+        monkeypatch.setattr(wiring, "disabler", switched)
+        return switched
+
+    return prepare
+
+
+Coming = Callable[[Report | Exception], Switched]

@@ -1,6 +1,37 @@
-"""`disable` is tested beside `enable`, in test_enable.py; here is what only its help says."""
+"""`disable`: reports become text and exit statuses, and its help says what stays."""
 
-from tests.unit.cli.conftest import Run
+import pytest
+
+from pam_tailscale.host.report import Report
+from tests.unit.cli.conftest import Coming, Run
+
+OFF = Report(on=False, changed=True)
+
+
+@pytest.mark.parametrize(
+    ("report", "status", "says"),
+    [
+        (Report(on=False, changed=True, diff="x"), 0, "Off: sshd and PAM are what they were.\n"),
+        (Report(on=False, changed=False), 0, "Already off: nothing to change.\n"),
+        (Report(on=True, changed=False, diff="-x\n", problem="not agreed to"), 1, "-x\n"),
+    ],
+)
+def test_disable(run: Run, coming_to: Coming, report: Report, status: int, says: str) -> None:
+    """The same the other way round."""
+    switched = coming_to(report)
+    ran = run("disable")
+    assert (ran.status, ran.out) == (status, says)
+    assert switched.ran == [({"dry_run": False},)]
+
+
+def test_only_root_may(run: Run, coming_to: Coming, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever else tries is told how."""
+    switched = coming_to(OFF)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    ran = run("disable")
+    assert "run 'sudo pam-tailscale disable'" in ran.err
+    assert ran.status == 3
+    assert switched.ran == []
 
 
 def test_its_help_says_what_stays(run: Run) -> None:

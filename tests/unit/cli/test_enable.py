@@ -1,56 +1,15 @@
-"""`enable` and `disable`: options become answers, reports become text, documents and exit statuses."""
-
-import json
-from collections.abc import Callable
-from typing import Any
+"""`enable`: options become answers, reports become text, documents and exit statuses."""
 
 import pytest
 
-from pam_tailscale.errors import ConfigError, HostError
-from pam_tailscale.host import wiring
 from pam_tailscale.host.answers import Answers, Methods
 from pam_tailscale.host.preconditions import Action, Finding
 from pam_tailscale.host.report import Report
-from tests.unit.cli.conftest import Run
+from tests.unit.cli.conftest import Coming, Run
 
 QUESTION = Finding("methods", Action.ASK, "several methods", "one identity would be two", "choose", "--methods")
 NOTE = Finding("several_ports", Action.HANDLE, "ports 22 and 2222", "both are asked", "", "")
 ON = Report(on=True, changed=True, diff="--- a\n+++ b\n", findings=(NOTE,))
-
-
-class Switched:
-    """Stands in for both; notes how it was run and answers what a test says."""
-
-    def __init__(self, answer: Report | Exception) -> None:
-        self.answer = answer
-        self.ran: list[tuple[Any, ...]] = []
-        self.person: Any = None
-
-    def __call__(self, person: object) -> "Switched":
-        self.person = person
-        return self
-
-    def run(self, *args: object, **options: object) -> Report:
-        self.ran.append((*args, options))
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
-
-
-@pytest.fixture
-def coming_to(monkeypatch: pytest.MonkeyPatch) -> Callable[[Report | Exception], Switched]:
-    """Has both commands come to this."""
-
-    def prepare(answer: Report | Exception) -> Switched:
-        switched = Switched(answer)
-        monkeypatch.setattr(wiring, "enabler", switched)
-        monkeypatch.setattr(wiring, "disabler", switched)
-        return switched
-
-    return prepare
-
-
-Coming = Callable[[Report | Exception], Switched]
 
 
 def test_every_option_is_an_answer(run: Run, coming_to: Coming) -> None:
@@ -102,13 +61,6 @@ def test_what_stands_in_the_way_is_said_with_its_option(run: Run, coming_to: Com
     assert ran.err == "pam-tailscale: not switched on\n"
 
 
-def test_a_dry_run_shows_the_differences(run: Run, coming_to: Coming) -> None:
-    """As they would be made."""
-    coming_to(Report(on=False, changed=False, diff="--- /etc/a\n+++ /etc/a\n+line\n"))
-    assert run("enable", "--dry-run").out.endswith("--- /etc/a\n+++ /etc/a\n+line\n")
-    assert run("disable", "--dry-run").out == "--- /etc/a\n+++ /etc/a\n+line\n"
-
-
 def test_the_document(run: Run, coming_to: Coming) -> None:
     """For programs; they ask nothing and are asked nothing."""
     switched = coming_to(ON)
@@ -128,41 +80,11 @@ def test_the_document(run: Run, coming_to: Coming) -> None:
     assert not switched.person.yes
 
 
-@pytest.mark.parametrize("command", ["enable", "disable"])
-@pytest.mark.parametrize("error", [HostError("it failed: do this"), ConfigError("it failed: do this")])
-def test_an_error_is_status_1_and_text(run: Run, coming_to: Coming, command: str, error: Exception) -> None:
-    """With --json a document too, in which it is not known whether it is on."""
-    coming_to(error)
-    ran = run(command, "--yes")
-    assert (ran.status, ran.out, ran.err) == (1, "", "pam-tailscale: it failed: do this\n")
-    ran = run(command, "--json")
-    assert ran.status == 1
-    document = json.loads(ran.out)
-    assert (document["on"], document["problem"]) == (None, "it failed: do this")
-
-
-@pytest.mark.parametrize(
-    ("report", "status", "says"),
-    [
-        (Report(on=False, changed=True, diff="x"), 0, "Off: sshd and PAM are what they were.\n"),
-        (Report(on=False, changed=False), 0, "Already off: nothing to change.\n"),
-        (Report(on=True, changed=False, diff="-x\n", problem="not agreed to"), 1, "-x\n"),
-    ],
-)
-def test_disable(run: Run, coming_to: Coming, report: Report, status: int, says: str) -> None:
-    """The same the other way round."""
-    switched = coming_to(report)
-    ran = run("disable")
-    assert (ran.status, ran.out) == (status, says)
-    assert switched.ran == [({"dry_run": False},)]
-
-
-@pytest.mark.parametrize("command", ["enable", "disable"])
-def test_only_root_may(run: Run, coming_to: Coming, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+def test_only_root_may(run: Run, coming_to: Coming, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever else tries is told how."""
     switched = coming_to(ON)
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    ran = run(command)
-    assert f"run 'sudo pam-tailscale {command}'" in ran.err
+    ran = run("enable")
+    assert "run 'sudo pam-tailscale enable'" in ran.err
     assert ran.status == 3
     assert switched.ran == []

@@ -117,11 +117,6 @@ def test_accounts_as_a_decision_takes_them(tmp_path: Path) -> None:
     assert found[0].shell == "/bin/sh"
 
 
-def test_uid_min() -> None:
-    """Debian's."""
-    assert look.uid_min() == look.UID_MIN_DEFAULT
-
-
 def test_members_of_a_group() -> None:
     """Also those whose own group it is; a group that is not there has none."""
     assert "root" in (look.members("root") or ())

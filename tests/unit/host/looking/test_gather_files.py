@@ -14,7 +14,7 @@ from pam_tailscale import paths
 from pam_tailscale.host.facts import Written
 from pam_tailscale.host.looking import gather_files
 from pam_tailscale.host.looking.gather_files import host_files, look_at_pam, programs, read_only, trouble
-from pam_tailscale.host.looking.gather_sshd import Run, run
+from pam_tailscale.host.programs import Run, attempt
 
 SERVICE = str(paths.PAM_SSHD)
 BLOCK_REFERENCE = str(paths.HALVES_DIR / "pam.d-sshd.lines")
@@ -97,7 +97,7 @@ def compiled(source: str, path: Path) -> None:
 
 def complaint() -> str:
     """What is found wrong with the module."""
-    return look_at_pam({}, {}, run).module_error
+    return look_at_pam({}, {}, attempt).module_error
 
 
 def test_a_module_that_loads(module: Path) -> None:

@@ -6,7 +6,6 @@ Real sshd is in tests/integration/test_fault_matrix.py.
 import itertools
 import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
@@ -18,7 +17,8 @@ from pam_tailscale.host import listeners, units
 from pam_tailscale.host.effective import Effective, parse
 from pam_tailscale.host.facts import Listener, Socket, Unit
 from pam_tailscale.host.looking import gather_sshd
-from pam_tailscale.host.looking.gather_sshd import Run, confinement, run
+from pam_tailscale.host.looking.gather_sshd import confinement
+from pam_tailscale.host.programs import Run
 from pam_tailscale.host.sshdconfig import MAIN
 
 LISTENING = "sshd: /usr/sbin/sshd {} [listener] 0 of 10-100 startups"
@@ -278,28 +278,6 @@ def test_apparmor_confines_it(tmp_path: Path, profile: str) -> None:
     write(tmp_path / "sys/kernel/security/apparmor/profiles", "")
     write(tmp_path / "proc/5/attr/apparmor/current", profile)
     assert list(confinement(5, tmp_path)) == ["AppArmor"]
-
-
-# Running programs
-
-
-def test_a_program_that_is_not_there() -> None:
-    """Its complaint is a sentence."""
-    done = run(["/no/such/program"])
-    assert (done.returncode, done.stderr) == (127, "/no/such/program does not run (No such file or directory)")
-
-
-def test_a_program_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is not waited for."""
-    monkeypatch.setattr(gather_sshd, "_SECONDS", 0.2)
-    done = run(["sleep", "60"])
-    assert (done.returncode, done.stderr) == (127, "sleep does not end within 0.2 s")
-
-
-def test_what_a_program_says() -> None:
-    """Whatever the bytes."""
-    done = run([sys.executable, "-c", "import os; os.write(1, b'\\xff'); os.write(2, b'no'); raise SystemExit(3)"])
-    assert (done.returncode, done.stdout, done.stderr) == (3, "\ufffd", "no")
 
 
 # The configuration

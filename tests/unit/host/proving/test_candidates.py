@@ -10,7 +10,7 @@ import pytest
 
 from contrib.demo.localapi import LocalAPI as Server
 from contrib.demo.tailnet import Node
-from pam_tailscale.host.doctor import look
+from pam_tailscale import localaccounts
 from pam_tailscale.host.proving.candidates import candidates, local_accounts, peer_addresses
 from pam_tailscale.model import IPAddress
 from pam_tailscale.tailnet.localapi import LocalAPI
@@ -187,7 +187,7 @@ def test_people_come_by_their_uids_and_root_last(monkeypatch: pytest.MonkeyPatch
         entry("alice", 1000),
     ]
     monkeypatch.setattr(pwd, "getpwall", lambda: entries)
-    monkeypatch.setattr(look, "uid_min", lambda: 1000)
+    monkeypatch.setattr(localaccounts, "uid_min", lambda _: 1000)
     assert local_accounts() == ("alice", "bob", "root")
-    monkeypatch.setattr(look, "uid_min", lambda: 1001)
+    monkeypatch.setattr(localaccounts, "uid_min", lambda _: 1001)
     assert local_accounts() == ("bob", "root")
