@@ -11,7 +11,7 @@ from pam_tailscale.errors import ConfigError
 from pam_tailscale.host import dropin, pamfiles
 from pam_tailscale.host.dropin import Wanted
 
-__all__ = ["PATHS", "File", "Part", "Present", "Wanted", "applied", "arrange", "removed", "without"]
+__all__ = ["PATHS", "REFERENCE_OF", "File", "Part", "Present", "Wanted", "applied", "arrange", "removed", "without"]
 
 
 class Part(enum.Enum):
@@ -48,13 +48,15 @@ _SERVICE = str(paths.PAM_SERVICE)
 _SSHD = str(paths.PAM_SSHD)
 _ACCESS = str(paths.NOT_TAILNET)
 _CONFIG = str(paths.CONFIG)
-_DROP_IN_REFERENCE = str(paths.HALVES_DIR / "drop-in")
-_SERVICE_REFERENCE = str(paths.HALVES_DIR / paths.PAM_SERVICE.name)
-_BLOCK_REFERENCE = str(paths.HALVES_DIR / "pam.d-sshd.lines")
-_ACCESS_REFERENCE = str(paths.HALVES_DIR / paths.NOT_TAILNET.name)
-_REFERENCES = (_DROP_IN_REFERENCE, _SERVICE_REFERENCE, _BLOCK_REFERENCE, _ACCESS_REFERENCE)
 
-PATHS: tuple[str, ...] = (*_REFERENCES, _CONFIG, _SERVICE, _ACCESS, _SSHD, _DISABLED, _DROP_IN)
+REFERENCE_OF: Mapping[str, str] = {
+    _DROP_IN: str(paths.HALVES_DIR / "drop-in"),
+    _SERVICE: str(paths.HALVES_DIR / paths.PAM_SERVICE.name),
+    _SSHD: str(paths.HALVES_DIR / "pam.d-sshd.lines"),
+    _ACCESS: str(paths.HALVES_DIR / paths.NOT_TAILNET.name),
+}
+"""By a file's path: where that is kept which was written to it; of /etc/pam.d/sshd only our lines at its top."""
+PATHS: tuple[str, ...] = (*REFERENCE_OF.values(), _CONFIG, _SERVICE, _ACCESS, _SSHD, _DISABLED, _DROP_IN)
 """Every file that is looked at here."""
 
 
@@ -71,15 +73,15 @@ def arrange(wanted: Wanted, present: Present) -> tuple[File, ...]:
         )
     drop_in = dropin.text(wanted).encode()
     if wanted.openssh.has_service_names:
-        references = {_SERVICE_REFERENCE: pamfiles.SERVICE}
+        references = {_SERVICE: pamfiles.SERVICE}
         half = {_SERVICE: pamfiles.SERVICE}
     else:
-        references = {_BLOCK_REFERENCE: pamfiles.BLOCK, _ACCESS_REFERENCE: pamfiles.ACCESS}
+        references = {_SSHD: pamfiles.BLOCK, _ACCESS: pamfiles.ACCESS}
         # In this order: lines that name an access list that is not there refuse every login.
         half = {_ACCESS: pamfiles.ACCESS, _SSHD: pamfiles.insert(base[_SSHD])}
     return (
-        File(_DROP_IN_REFERENCE, drop_in, Part.REFERENCE),
-        *(File(path, content, Part.REFERENCE) for path, content in references.items()),
+        File(REFERENCE_OF[_DROP_IN], drop_in, Part.REFERENCE),
+        *(File(REFERENCE_OF[path], content, Part.REFERENCE) for path, content in references.items()),
         *_agent_config(wanted, base.get(_CONFIG)),
         *(File(path, content, Part.PAM) for path, content in half.items()),
         File(_DROP_IN, drop_in, Part.DROP_IN),
@@ -99,12 +101,12 @@ def _all_removed(present: Present) -> Iterator[File]:
     yield File(_DISABLED, None, Part.DROP_IN)
     yield File(_SERVICE, None, Part.PAM)
     if _SSHD in present:
-        yield File(_SSHD, pamfiles.remove(present[_SSHD], present.get(_BLOCK_REFERENCE)), Part.PAM)
+        yield File(_SSHD, pamfiles.remove(present[_SSHD], present.get(REFERENCE_OF[_SSHD])), Part.PAM)
     # After the lines that name it: without it they refuse every login.
     yield File(_ACCESS, None, Part.PAM)
     if _CONFIG in present:
         yield File(_CONFIG, _without_setting(present[_CONFIG]), Part.AGENT)
-    yield from (File(path, None, Part.REFERENCE) for path in _REFERENCES)
+    yield from (File(path, None, Part.REFERENCE) for path in REFERENCE_OF.values())
 
 
 def without(present: Present) -> Present:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pam_tailscale import paths
+from pam_tailscale.host.arrangement import REFERENCE_OF
 from pam_tailscale.host.doctor.check import Check, ok, problem, unknown, warning
 from pam_tailscale.host.doctor.places import Place
 from pam_tailscale.host.version import OpenSSH
@@ -134,12 +135,13 @@ def _is_json(content: bytes) -> bool:
         return False
 
 
-def _reference(name: str) -> str:
-    return f"{REFERENCES}/{name}"
-
-
 def _is_of_98(drop_in: str) -> bool:
     return _SERVICE_NAME.search(drop_in) is not None
+
+
+def _pam_files(drop_in: str) -> tuple[str, ...]:
+    """What PAM's half of it consists of."""
+    return (SERVICE,) if _is_of_98(drop_in) else (SSHD, ACCESS)
 
 
 def _drop_in(halves: Halves) -> Check:
@@ -152,7 +154,7 @@ def _drop_in(halves: Halves) -> Check:
         return problem(
             name, f"{DROP_IN} is for OpenSSH {other}, this is {halves.openssh}", means, "pam-tailscale enable --refresh"
         )
-    written = halves.contents.get(_reference("drop-in"))
+    written = halves.contents.get(REFERENCE_OF[DROP_IN])
     if written is None:
         return unknown(name, "what enable has written is not there to compare with", OFF_AND_ON)
     if halves.contents[DROP_IN] != written:
@@ -166,13 +168,8 @@ def _pam_half(halves: Halves) -> Check:
     name, text = "pam-half", halves.text(DROP_IN)
     if text is None:
         return unknown(name, "which half belongs to the drop-in is not known", OFF)
-    pairs = (
-        [(SERVICE, "sshd-tailscale")]
-        if _is_of_98(text)
-        else [(SSHD, "pam.d-sshd.lines"), (ACCESS, "not-tailnet.access")]
-    )
-    for path, reference in pairs:
-        found, written = halves.contents.get(path), halves.contents.get(_reference(reference))
+    for path in _pam_files(text):
+        found, written = halves.contents.get(path), halves.contents.get(REFERENCE_OF[path])
         if found is None:
             return problem(name, f"{path} is missing, or could not be read", _FALLS_OPEN, ANEW)
         if written is None:
@@ -180,22 +177,20 @@ def _pam_half(halves: Halves) -> Check:
         if not written or not (found.startswith(written) if path == SSHD else found == written):
             where = "the lines at its top are" if path == SSHD else "it is"
             return problem(name, f"{path}: {where} not as enable wrote", _FALLS_OPEN, ANEW)
-    return ok(name, f"{' and '.join(path for path, _ in pairs)} as enable wrote")
+    return ok(name, f"{' and '.join(_pam_files(text))} as enable wrote")
 
 
 def _references(halves: Halves) -> Check:
     name, text = "references", halves.text(DROP_IN)
     if text is None:
         return unknown(name, "which references belong to the drop-in is not known", OFF)
-    names = ["drop-in", *(["sshd-tailscale"] if _is_of_98(text) else ["pam.d-sshd.lines", "not-tailnet.access"])]
-    missing = [path for one in names if not halves.exists(path := _reference(one))]
+    references = [REFERENCE_OF[path] for path in (DROP_IN, *_pam_files(text))]
+    missing = [path for path in references if not halves.exists(path)]
     if missing:
         means = "check-halves cannot tell whether the halves were altered, and takes the drop-in out of force"
         return problem(name, f"missing: {', '.join(missing)}", means, OFF_AND_ON)
-    above = [str(paths.HALVES_DIR.parent), REFERENCES]
-    open_ones = [
-        one for path in [*above, *map(_reference, names)] if (one := halves.places.get(path)) and one.others_write
-    ]
+    all_of_them = [str(paths.HALVES_DIR.parent), REFERENCES, *references]
+    open_ones = [one for path in all_of_them if (one := halves.places.get(path)) and one.others_write]
     if open_ones:
         seen = ", ".join(f"{one.path} ({one.permissions})" for one in open_ones)
         means = "whoever can write there can alter both halves without check-halves seeing it"

@@ -10,15 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pam_tailscale import paths
-from pam_tailscale.host.arrangement import Present
+from pam_tailscale.host.arrangement import REFERENCE_OF, Present
 from pam_tailscale.host.facts import HostFile, Pam, Program, Written
 from pam_tailscale.host.programs import Run, attempt
 from pam_tailscale.rootfile import only_root_writes
 
-_DROP_IN_REFERENCE = paths.HALVES_DIR / "drop-in"
-_SERVICE_REFERENCE = paths.HALVES_DIR / paths.PAM_SERVICE.name
-_ACCESS_REFERENCE = paths.HALVES_DIR / paths.NOT_TAILNET.name
-_BLOCK_REFERENCE = paths.HALVES_DIR / "pam.d-sshd.lines"
 _MODULE = "pam_tailscale.so"
 _NAMES_US = re.compile(rb"^[^#\n]*pam_tailscale\.so", re.MULTILINE)
 _SYMBOLS = ("pam_sm_authenticate", "pam_sm_setcred", "pam_sm_acct_mgmt", "pam_sm_open_session", "pam_sm_close_session")
@@ -46,7 +42,8 @@ def look_at_pam(present: Present, base: Present, run: Run = attempt) -> Pam:
 
 
 def _lines_written(present: Present) -> Written:
-    content, reference = present[str(paths.PAM_SSHD)], present.get(str(_BLOCK_REFERENCE))
+    path = str(paths.PAM_SSHD)
+    content, reference = present[path], present.get(REFERENCE_OF[path])
     if not _NAMES_US.search(content):
         return Written.NOT_OURS
     if reference is None:
@@ -108,23 +105,19 @@ def host_files(present: Present) -> tuple[HostFile, ...]:
 
 
 def _host_files(present: Present) -> Iterator[HostFile]:
-    places = {
-        paths.DROP_IN: _DROP_IN_REFERENCE,
-        paths.PAM_SERVICE: _SERVICE_REFERENCE,
-        paths.NOT_TAILNET: _ACCESS_REFERENCE,
-    }
-    for path, reference in places.items():
+    # Of PAM's own file for sshd only some lines are ours, which look_at_pam looks at.
+    for path in (Path(one) for one in REFERENCE_OF if one != str(paths.PAM_SSHD)):
         if path.is_symlink() or path.exists():
-            yield HostFile(str(path), trouble(path), _written(present, path, reference))
+            yield HostFile(str(path), trouble(path), _written(present, str(path)))
     if paths.CONFIG.is_symlink() or paths.CONFIG.exists():
         yield HostFile(str(paths.CONFIG), trouble(paths.CONFIG), Written.NOT_OURS)
 
 
-def _written(present: Present, path: Path, reference: Path) -> Written:
-    expected = present.get(str(reference))
+def _written(present: Present, path: str) -> Written:
+    expected = present.get(REFERENCE_OF[path])
     if expected is None:
         return Written.BY_OTHERS
-    return Written.AS_WRITTEN if present.get(str(path)) == expected else Written.ALTERED
+    return Written.AS_WRITTEN if present.get(path) == expected else Written.ALTERED
 
 
 def trouble(path: Path) -> str:

@@ -17,7 +17,7 @@ OFF = Report(on=False, changed=True)
     ],
 )
 def test_disable(run: Run, coming_to: Coming, report: Report, status: int, says: str) -> None:
-    """The same the other way round."""
+    """As `enable`, the other way round."""
     switched = coming_to(report)
     ran = run("disable")
     assert (ran.status, ran.out) == (status, says)

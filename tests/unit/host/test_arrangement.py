@@ -10,7 +10,18 @@ from pam_tailscale import config
 from pam_tailscale.errors import ConfigError
 from pam_tailscale.host import pamfiles
 from pam_tailscale.host.answers import Methods
-from pam_tailscale.host.arrangement import PATHS, File, Part, Present, Wanted, applied, arrange, removed, without
+from pam_tailscale.host.arrangement import (
+    PATHS,
+    REFERENCE_OF,
+    File,
+    Part,
+    Present,
+    Wanted,
+    applied,
+    arrange,
+    removed,
+    without,
+)
 from pam_tailscale.host.version import OpenSSH
 from tests.unit.host.test_pamfiles import CONTENTS, STOCK
 
@@ -124,6 +135,14 @@ def test_a_reference_is_what_was_written(wanted: Wanted) -> None:
     else:
         assert on[SSHD] == on[f"{HALVES}/pam.d-sshd.lines"] + STOCK
         assert on[f"{HALVES}/not-tailnet.access"] == on[ACCESS]
+
+
+@given(WANTED, PRESENT)
+def test_both_halves_have_their_references(wanted: Wanted, present: Present) -> None:
+    """Each file of them has one, and nothing else has."""
+    on = arrange(wanted, present)
+    halves = {file.path for file in on if file.part in (Part.PAM, Part.DROP_IN)}
+    assert {REFERENCE_OF[path] for path in halves} == {file.path for file in on if file.part is Part.REFERENCE}
 
 
 def test_a_drop_in_that_was_taken_out_of_force_goes_too() -> None:

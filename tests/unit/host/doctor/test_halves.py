@@ -105,12 +105,21 @@ def test_another_sshd_than_the_files_are_for(openssh: OpenSSH, other: OpenSSH) -
     assert str(openssh) in checks["drop-in"].what
 
 
-@pytest.mark.parametrize("name", ["drop-in", "sshd-tailscale"])
-def test_a_missing_reference(name: str) -> None:
+@pytest.mark.parametrize(
+    ("openssh", "name"),
+    [
+        (NEW, "drop-in"),
+        (NEW, "sshd-tailscale"),
+        (OLD, "drop-in"),
+        (OLD, "pam.d-sshd.lines"),
+        (OLD, "not-tailnet.access"),
+    ],
+)
+def test_a_missing_reference(openssh: OpenSSH, name: str) -> None:
     """For enable the files would be somebody else's then: it has to go off first."""
-    contents = written(NEW)
+    contents = written(openssh)
     del contents[f"{REFERENCES}/{name}"]
-    checks = found(halves(contents, NEW))
+    checks = found(halves(contents, openssh))
     assert checks["references"].state is State.PROBLEM
     assert {check.mend for check in checks.values()} == {"pam-tailscale disable && pam-tailscale enable"}
     assert checks["drop-in" if name == "drop-in" else "pam-half"].state is State.UNKNOWN

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pam_tailscale import paths
+from pam_tailscale.host.arrangement import REFERENCE_OF
 from pam_tailscale.host.facts import Written
 from pam_tailscale.host.looking import gather_files
 from pam_tailscale.host.looking.gather_files import host_files, look_at_pam, programs, read_only, trouble
@@ -190,30 +191,52 @@ def test_the_trouble_with_a_file(tmp_path: Path) -> None:
     assert trouble(tmp_path / "gone") == "cannot be looked at (No such file or directory)"
 
 
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory in which all our places are, by their names; the references are kept where they are."""
+    moved = {str(tmp_path / Path(path).name): reference for path, reference in REFERENCE_OF.items()}
+    monkeypatch.setattr(gather_files, "REFERENCE_OF", moved)
+    for name in ("PAM_SSHD", "CONFIG"):
+        monkeypatch.setattr(paths, name, tmp_path / getattr(paths, name).name)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("10-pam-tailscale.conf", "drop-in"),
+        ("sshd-tailscale", "sshd-tailscale"),
+        ("not-tailnet.access", "not-tailnet.access"),
+    ],
+)
 @pytest.mark.parametrize(
     ("reference", "written"), [(b"ours", Written.AS_WRITTEN), (b"other", Written.ALTERED), (None, Written.BY_OTHERS)]
 )
 def test_a_file_at_one_of_our_places(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: bytes | None, written: Written
+    places: Path, name: str, kept: str, reference: bytes | None, written: Written
 ) -> None:
     """What it was written as is on record, or it is somebody else's."""
-    path = tmp_path / "10-pam-tailscale.conf"
+    path = places / name
     path.write_bytes(b"ours")
-    monkeypatch.setattr(paths, "DROP_IN", path)
-    for name in ("PAM_SERVICE", "NOT_TAILNET", "CONFIG"):
-        monkeypatch.setattr(paths, name, tmp_path / name)
-    recorded = {str(paths.HALVES_DIR / "drop-in"): reference} if reference is not None else {}
+    recorded = {str(paths.HALVES_DIR / kept): reference} if reference is not None else {}
     (found,) = host_files({str(path): b"ours", **recorded})
     assert (found.path, found.written) == (str(path), written)
 
 
-def test_a_link_at_one_of_our_places_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pams_file_for_sshd_is_not_ours(places: Path) -> None:
+    """Only lines in it are, and those are looked at with PAM."""
+    (places / "sshd").write_bytes(STOCK)
+    assert host_files({}) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "written"), [("10-pam-tailscale.conf", Written.BY_OTHERS), ("agent.toml", Written.NOT_OURS)]
+)
+def test_a_link_at_one_of_our_places_is_there(places: Path, name: str, written: Written) -> None:
     """Also where it leads nowhere."""
-    for name in ("DROP_IN", "PAM_SERVICE", "NOT_TAILNET", "CONFIG"):
-        monkeypatch.setattr(paths, name, tmp_path / name)
-    (tmp_path / "CONFIG").symlink_to("nowhere")
+    (places / name).symlink_to("nowhere")
     (found,) = host_files({})
-    assert (found.trouble, found.written) == ("is a link", Written.NOT_OURS)
+    assert (found.trouble, found.written) == ("is a link", written)
 
 
 def test_a_directory_that_is_read_only(tmp_path: Path) -> None:
