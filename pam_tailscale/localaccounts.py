@@ -1,7 +1,7 @@
 """Accounts as a decision takes them, seen as sshd sees them, and from which uid on they are people's.
 
-The agent, which decides, and what only looks at the host find the same here. Nothing of what one of them alone wants to
-know is in this module, and nothing is judged: that is policy's.
+Here so that the agent and those who look at the host see the same account. No password, list of accounts or group comes
+in here, nor who may log in: those are host's and policy's.
 """
 
 import os

@@ -7,25 +7,24 @@ import grp
 import os
 import pwd
 import re
-import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pam_tailscale import localaccounts, paths
 from pam_tailscale.errors import HostError
+from pam_tailscale.host.accounts import Entry
 from pam_tailscale.host.arrangement import PATHS
 from pam_tailscale.host.doctor import keysfile, pamstack
-from pam_tailscale.host.doctor.accounts import Entry
 from pam_tailscale.host.doctor.halves import Halves
 from pam_tailscale.host.doctor.places import Place
 from pam_tailscale.host.effective import Effective
 from pam_tailscale.host.files import Files
+from pam_tailscale.host.looking import first_key
 from pam_tailscale.host.sshdconfig import MAIN, SshdConfig
 from pam_tailscale.host.version import OpenSSH
 from pam_tailscale.model import Account
 
-_FILE_MAX = 1 << 20
 _SERVICES = (Path("/etc/pam.d"), Path("/usr/lib/pam.d"))
 """Where libpam looks for a service, in this order (pam_handlers.c)."""
 PASSWD, SHADOW = Path("/etc/passwd"), Path("/etc/shadow")
@@ -80,20 +79,9 @@ def service(name: str, directories: Sequence[Path] = _SERVICES) -> pamstack.Stac
 def text_of(path: Path) -> str | None:
     """A file's text; None where there is none, or it is no file or larger than 1 MiB, or cannot be read."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        return first_key.content(str(path))[0].decode(errors="replace")
     except OSError:
         return None
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return None
-        content = b""
-        while len(content) <= _FILE_MAX and (part := os.read(descriptor, _FILE_MAX)):
-            content += part
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
-    return None if len(content) > _FILE_MAX else content.decode(errors="replace")
 
 
 # sshd's files

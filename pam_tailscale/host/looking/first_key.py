@@ -24,11 +24,14 @@ def content(path: str) -> tuple[bytes, os.stat_result]:
     descriptor = os.open(path, _FLAGS)
     try:
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > LIMIT:
-            raise OSError(f"{path} is no plain file, or too large")
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(f"{path} is no plain file")
         data = b""
-        while len(data) < LIMIT and (part := os.read(descriptor, LIMIT - len(data))):
+        # Not by st_size: a file may grow, and those of /proc say 0.
+        while len(data) <= LIMIT and (part := os.read(descriptor, LIMIT + 1 - len(data))):
             data += part
+        if len(data) > LIMIT:
+            raise OSError(f"{path} is too large")
         return data, status
     finally:
         os.close(descriptor)

@@ -16,10 +16,11 @@ from pathlib import Path
 
 from pam_tailscale.host.effective import Effective
 from pam_tailscale.host.facts import Way
+from pam_tailscale.policy.limits import NOLOGIN_SHELLS
 
 _SHADOW = Path("/etc/shadow")
 _NSSWITCH = Path("/etc/nsswitch.conf")
-_NOLOGIN = frozenset({"nologin", "false", "sync"})
+_NOLOGIN = NOLOGIN_SHELLS | {"sync"}
 _DAY = 86400
 _FIRST_KEY = Path(__file__).with_name("first_key.py")
 _SECONDS = 3.0

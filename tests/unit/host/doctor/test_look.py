@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pam_tailscale import paths
 from pam_tailscale.host import effective
+from pam_tailscale.host.accounts import Entry
 from pam_tailscale.host.doctor import look
-from pam_tailscale.host.doctor.accounts import Entry
 from pam_tailscale.host.doctor.halves import Switched
 from tests.support.host_facts import TRIXIE, config
 
@@ -17,7 +17,9 @@ def test_text_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"text\xff")
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "large").write_bytes(b"x" * ((1 << 20) + 1))
+    (tmp_path / "largest").write_bytes(b"x" * (1 << 20))
     assert look.text_of(tmp_path / "file") == "text\N{REPLACEMENT CHARACTER}"
+    assert look.text_of(tmp_path / "largest") == "x" * (1 << 20)
     assert [look.text_of(tmp_path / name) for name in ("none", "fifo", "large", "")] == [None] * 4
     assert look.text_of(Path("/dev/zero")) is None
 

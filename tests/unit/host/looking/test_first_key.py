@@ -123,6 +123,15 @@ def test_what_is_too_large_is_not_read(home: Path) -> None:
         first_key.content(str(keys))
 
 
+def test_a_size_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of /proc say that they are empty; half of one is not taken for the whole."""
+    status = Path("/proc/self/status")
+    assert status.stat().st_size == 0
+    monkeypatch.setattr(first_key, "LIMIT", 100)
+    with pytest.raises(OSError, match="too large"):
+        first_key.content(str(status))
+
+
 def test_this_process_is_who_it_was_afterwards(home: Path) -> None:
     """Whatever happens meanwhile."""
     before = (os.geteuid(), os.getegid(), os.getgroups())
