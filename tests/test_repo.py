@@ -19,9 +19,11 @@ FUNCTION_LINES_MAX = 60
 PURE_CHECKS = ("desk", "evidence", "flow", "idtoken", "keyset", "noise", "passes", "qr", "retry", "strict", "trouble")
 """The part of check mode that decides and does no I/O."""
 PURE_HOST = (
+    "accounts",
     "answers",
     "arrangement",
     "changes",
+    "command_line",
     "dropin",
     "effective",
     "facts",
@@ -29,6 +31,7 @@ PURE_HOST = (
     "preconditions",
     "sshdconfig",
     "proving.trial",
+    "unitnames",
     "version",
 )
 """The part of switching on and off that decides and does no I/O."""

@@ -4,14 +4,17 @@ A refusal names the methods that can go on, which differ with the drop-in and wi
 """
 
 import re
-import subprocess
+import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from pam_tailscale.errors import HostError
-from pam_tailscale.host.effective import Effective, offered
+from pam_tailscale.host import programs
+from pam_tailscale.host.command_line import as_arguments, harmless
+from pam_tailscale.host.effective import Effective, connection_spec, offered
 from pam_tailscale.host.listeners import Listener
 from pam_tailscale.model import IPAddress
 
@@ -21,7 +24,10 @@ NOBODY = "pam-tailscale-nobody"
 _AT_ONCE = 4
 _SECONDS = 10.0
 _PAUSE = 0.3
+_CONNECT_SECONDS = 2.0
 _REFUSED = re.compile(r"Permission denied \(([a-z0-9,.@-]*)\)")
+# Not the exit status, which is that of the account's shell.
+_LET_IN = re.compile(r"^Authenticated to .*using \"none\"", re.MULTILINE)
 _UNSPECIFIED_TO = {4: "127.0.0.1", 6: "::1"}
 _OPTIONS = (
     "PreferredAuthentications=none",
@@ -29,8 +35,8 @@ _OPTIONS = (
     "UserKnownHostsFile=/dev/null",
     "GlobalKnownHostsFile=/dev/null",
     "BatchMode=yes",
-    "ConnectTimeout=10",
-    "LogLevel=ERROR",
+    "ConnectTimeout=5",
+    "LogLevel=VERBOSE",
     "ControlPath=none",
     # First, not alone: the default of some versions takes 100 ms of a processor at each end.
     "KexAlgorithms=^curve25519-sha256",
@@ -72,8 +78,23 @@ class Answer:
     """What the client said where there was no answer."""
 
 
-Effectively = Callable[[str], Effective]
-"""The settings for a connection, as `sshd -T -C` takes it. Raises HostError."""
+Effectively = Callable[[Sequence[str], str], Effective]
+"""The settings of an sshd with these options for a connection, as `sshd -T -C` takes it. Raises HostError."""
+
+
+class End(Protocol):
+    """A socket that listens."""
+
+    @property
+    def address(self) -> IPAddress:
+        """Where; an unspecified one is all of its family."""
+
+    @property
+    def port(self) -> int:
+        """And on which port."""
+
+
+_End = TypeVar("_End", bound=End)
 
 
 def questions(running: Sequence[Listener], asked: Asked, settings: Effectively, *, is_on: bool) -> tuple[Question, ...]:
@@ -82,13 +103,14 @@ def questions(running: Sequence[Listener], asked: Asked, settings: Effectively, 
     Where it is not on, and sshd's own files let in who has an empty password, that is not asked about. Raises
     HostError.
     """
+    owners = {end: one for one in running for end in one.endpoints}
     found = []
-    for address, port in _at_own_addresses(running, asked.addresses):
-        connection = f"host={address},addr={address},laddr={address},lport={port}"
-        values = settings(f"user={NOBODY},{connection}")
+    for address, end in at_own_addresses(owners, asked.addresses):
+        options = harmless(owners[end].settings)
+        values = settings(options, connection_spec(NOBODY, address, address, end.port))
         opens_by_itself = not is_on and values.says("permitemptypasswords")
         accounts = (NOBODY,) if opens_by_itself else (NOBODY, *asked.accounts)
-        found += [Question(account, address, port, offered(values)) for account in accounts]
+        found += [Question(account, str(address), end.port, offered(values)) for account in accounts]
     return (*found, *(Question(NOBODY, address, port, None) for address, port in _elsewhere(running)))
 
 
@@ -111,7 +133,7 @@ def ask(running: Sequence[Listener], asked: Asked, settings: Effectively, *, is_
 
 def _settle(question: Question, deadline: float) -> str:
     while True:
-        answer = _answer(question)
+        answer = none(question.account, question.address, question.port)
         if answer.let_in:
             raise HostError(f"sshd lets {question.account} in at {question} without asking for anything")
         if answer.methods is not None:
@@ -127,42 +149,51 @@ def _settle(question: Question, deadline: float) -> str:
     return f"sshd could not be asked at {question}: {answer.error}"
 
 
-def _answer(question: Question) -> Answer:
-    options = [part for option in _OPTIONS for part in ("-o", option)]
-    target = ["-p", str(question.port), "-l", question.account, "--", question.address, "true"]
-    try:
-        done = subprocess.run(
-            ["ssh", "-F", "none", *options, *target],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_SECONDS * 2,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as err:
-        raise HostError(f"ssh does not run or end: {err}") from err
-    if done.returncode == 0:
+def none(account: str, address: str, port: int) -> Answer:
+    """What the sshd at one of this host's addresses says to a login by `none` from there. Raises HostError."""
+    target = ["-b", address, "-p", str(port), "-l", account, "--", address, "true"]
+    done = programs.run(["ssh", "-F", "none", *as_arguments(_OPTIONS), *target])
+    if _LET_IN.search(done.stderr):
         return Answer(let_in=True)
     match = _REFUSED.search(done.stderr)
     if match is not None:
         return Answer(methods=frozenset(filter(None, match[1].split(","))))
     lines = done.stderr.strip().splitlines()
-    return Answer(error=lines[-1][:300] if lines else "it says nothing")
+    return Answer(error=lines[-1][:300] if lines else "ssh says nothing")
 
 
-def _at_own_addresses(running: Sequence[Listener], own: Iterable[IPAddress]) -> list[tuple[str, int]]:
-    """The node's addresses at which a listener answers."""
-    return [
-        (str(address), port)
-        for address in own
-        for port in sorted({end.port for one in running for end in one.endpoints if _covers(end.address, address)})
-    ]
+def at_own_addresses(ends: Iterable[_End], own: Iterable[IPAddress]) -> list[tuple[IPAddress, _End]]:
+    """The node's addresses, each with the sockets at which a connection to it arrives, by port."""
+    known = sorted(ends, key=lambda end: end.port)
+    return [(address, end) for address in own for end in _first_of_each_port(known, address)]
 
 
-def _covers(listening: IPAddress, address: IPAddress) -> bool:
-    """A socket for all of IPv6 may be one for IPv4 as well, as those are that systemd makes (ip(7), bindv6only)."""
-    return listening == address or (listening.is_unspecified and listening.version >= address.version)
+def _first_of_each_port(ends: Sequence[_End], address: IPAddress) -> list[_End]:
+    found = {end.port: end for end in reversed(ends) if _takes(end, address)}
+    for end in ends:
+        if end.port not in found and _may_take(end, address) and _answers(address, end.port):
+            found[end.port] = end
+    return [found[port] for port in sorted(found)]
+
+
+def _takes(end: End, address: IPAddress) -> bool:
+    return end.address == address or (end.address.is_unspecified and end.address.version == address.version)
+
+
+def _may_take(end: End, address: IPAddress) -> bool:
+    """A socket for all of IPv6 may be one for IPv4 as well: systemd's are, and sshd's own never (ip(7), bindv6only)."""
+    return end.address.is_unspecified and end.address.version > address.version
+
+
+def _answers(address: IPAddress, port: int) -> bool:
+    """Whether anybody takes a connection; what cannot be told is asked about, and said then."""
+    try:
+        socket.create_connection((str(address), port), timeout=_CONNECT_SECONDS).close()
+    except ConnectionRefusedError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _elsewhere(running: Sequence[Listener]) -> list[tuple[str, int]]:

@@ -105,6 +105,11 @@ def settings(arguments: Sequence[str]) -> tuple[str, ...]:
     )
 
 
+def as_arguments(given: Iterable[str]) -> list[str]:
+    """Settings as the command lines of sshd and ssh take them."""
+    return [part for setting in given for part in ("-o", setting)]
+
+
 def harmless(given: Iterable[str]) -> tuple[str, ...]:
     """Those settings by whose values nothing is executed or opened."""
     return tuple(setting for setting in given if _is_harmless(setting))

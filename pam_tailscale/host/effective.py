@@ -37,6 +37,27 @@ def parse(text: str) -> Effective:
     return Effective(found)
 
 
+def connection_spec(user: str, source: object, target: object, port: int) -> str:
+    """A connection as `sshd -T -C` takes it, with every criterion that a Match may have but the routing domain.
+
+    `source` and `target`: the addresses of the client and of the host.
+    """
+    return f"user={user},host={source},addr={source},laddr={target},lport={port}"
+
+
+# An sshd that was built without them does not print them.
+_MAY_BE_UNKNOWN = frozenset({"kerberosauthentication", "gssapiauthentication"})
+
+
+def differing(found: Effective, settings: Mapping[str, str]) -> list[str]:
+    """The keywords, in lower case, of which sshd says something else than is wanted."""
+    return [
+        keyword
+        for keyword, value in settings.items()
+        if found.one(keyword) != value and not (keyword in _MAY_BE_UNKNOWN and not found.all(keyword))
+    ]
+
+
 def seconds(text: str) -> int | None:
     """A time as sshd prints it, which is a number of seconds; None where it is none."""
     return int(text) if text.isascii() and text.isdecimal() else None

@@ -15,7 +15,7 @@ from pam_tailscale.errors import HostError, PamTailscaleError
 from pam_tailscale.host import changes, dropin, lock, marker, preconditions, signals, units
 from pam_tailscale.host.answers import Answers, Methods
 from pam_tailscale.host.arrangement import PATHS, File, Part, Wanted, arrange, removed, without
-from pam_tailscale.host.effective import Effective
+from pam_tailscale.host.effective import connection_spec, differing
 from pam_tailscale.host.facts import Facts
 from pam_tailscale.host.files import Files
 from pam_tailscale.host.journal import Change, Goal
@@ -175,8 +175,8 @@ class Enabler:
         for account in ("root", "nobody"):
             for address in facts.tailscaled.addresses:
                 for port in facts.sshd.ports:
-                    connection = f"user={account},host={address},addr={address},laddr={address},lport={port}"
-                    wrong = _differences(self.sshd.effective(connection), settings)
+                    found = self.sshd.effective(facts.sshd.options, connection_spec(account, address, address, port))
+                    wrong = [f"{keyword} is {found.one(keyword)!r}" for keyword in differing(found, settings)]
                     if wrong:
                         raise HostError(f"sshd would not go by the drop-in for {account}: {', '.join(wrong)}")
 
@@ -191,18 +191,6 @@ class Enabler:
                 raise HostError(
                     f"{err}. And it could not be taken back: {second}. Run 'pam-tailscale disable' once that is mended"
                 ) from err
-
-
-# An sshd that was built without them does not print them.
-_MAY_BE_UNKNOWN = frozenset({"kerberosauthentication", "gssapiauthentication"})
-
-
-def _differences(found: Effective, settings: Mapping[str, str]) -> list[str]:
-    return [
-        f"{name} is {found.one(name)!r}"
-        for name, value in settings.items()
-        if found.one(name) != value and not (name in _MAY_BE_UNKNOWN and not found.all(name))
-    ]
 
 
 def _todo(present: Mapping[str, bytes], files: Sequence[File]) -> tuple[File, ...]:

@@ -44,7 +44,7 @@ class Listener:
     config: str
     """The configuration file that it was started with."""
     options: tuple[str, ...]
-    """What it was given with -o and its like, as `Keyword=value`; in `Sshd` only what can be tried."""
+    """What it was given with -o and its like, as `Keyword=value`."""
     sockets: tuple[Socket, ...]
     reads_drop_in: bool = False
     """One beside the host's own whose configuration includes our drop-in, or would if it were there."""
@@ -85,6 +85,8 @@ class Sshd:
     """The one that takes connections: ssh.service's, else the first with the installed program and configuration."""
     others: tuple[Listener, ...] = ()
     """The rest of them."""
+    options: tuple[str, ...] = ()
+    """What sshd is or would be started with by -o and its like, as far as it can be tried."""
     unproved: tuple[str, ...] = ()
     """Options of sshd's that cannot be tried: they name files or programs, or it is not sure that they are its own."""
     sockets: tuple[Socket, ...] = ()

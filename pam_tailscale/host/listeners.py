@@ -1,17 +1,16 @@
 """Which sshd listens here, and on what: read from /proc. Starts, stops and signals nothing."""
 
-import ipaddress
+import os
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pam_tailscale.host import command_line, tcptable
+from pam_tailscale.host.sshdconfig import MAIN
 from pam_tailscale.model import IPAddress
 
 _PROC = Path("/proc")
-_LISTEN = "0A"
-"""TCP_LISTEN (include/net/tcp_states.h)."""
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
 _PROGRAM = re.compile(r"/sshd( \(deleted\))?\Z")
 # sshd's options -R (a connection), -i (one from inetd), and those that only print or test something.
@@ -40,6 +39,17 @@ class Listener:
     command: str
     """Its title, as sshd sets it: `sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups`."""
     endpoints: tuple[Endpoint, ...]
+
+    @property
+    def config(self) -> str:
+        """The configuration file that it was started with."""
+        named = command_line.config_file(command_line.words(self.command))
+        return os.path.normpath(named) if named else MAIN
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """What it was given with -o and its like, as `Keyword=value`: what it says, and not what can be believed."""
+        return command_line.settings(command_line.words(self.command))
 
 
 def find(proc: Path = _PROC) -> tuple[Listener, ...]:
@@ -123,27 +133,10 @@ def inodes(process: Path) -> frozenset[int]:
     return frozenset(int(match[1]) for link in links if (match := _SOCKET.fullmatch(link)))
 
 
-def endpoints(proc: Path = _PROC, state: str | None = _LISTEN) -> Iterator[Endpoint]:
-    """The local ends of this namespace's TCP sockets, of one state or any (Documentation/networking/proc_net_tcp)."""
-    for name in ("tcp", "tcp6"):
-        try:
-            lines = (proc / "self/net" / name).read_text().splitlines()[1:]
-        except OSError:
-            continue
-        for line in lines:
-            fields = line.split()
-            if state is None or fields[3] == state:
-                address, _, port = fields[1].partition(":")
-                yield Endpoint(_address(address), int(port, 16), int(fields[9]))
-
-
-def _address(text: str) -> IPAddress:
-    """From groups of 32 bits in the machine's order; a v4-mapped address is its IPv4 address."""
-    groups = [int(text[start : start + 8], 16) for start in range(0, len(text), 8)]
-    packed = b"".join(group.to_bytes(4, sys.byteorder) for group in groups)
-    address = ipaddress.ip_address(packed)
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return mapped or address
+def endpoints(proc: Path = _PROC, state: str | None = tcptable.LISTEN) -> Iterator[Endpoint]:
+    """The local ends of this namespace's TCP sockets, of one state or any."""
+    for one in tcptable.read(proc, state):
+        yield Endpoint(one.local, one.local_port, one.inode)
 
 
 def _link(path: Path) -> str:

@@ -11,29 +11,28 @@ from pathlib import Path
 
 from pam_tailscale.errors import HostError
 from pam_tailscale.host import effective, listeners, programs, units
+from pam_tailscale.host.command_line import as_arguments
 from pam_tailscale.host.effective import Effective
 from pam_tailscale.host.listeners import Listener
-from pam_tailscale.host.programs import complaint
+from pam_tailscale.host.programs import Run, complaint
+from pam_tailscale.host.sshdconfig import MAIN, PROGRAM
+from pam_tailscale.host.unitnames import SSH, SSH_SOCKET
 from pam_tailscale.model import in_tailnet
 
-PROGRAM = "/usr/sbin/sshd"
-CONFIG = "/etc/ssh/sshd_config"
-_UNIT, _SOCKET = "ssh.service", "ssh.socket"
 _SECONDS = 15.0
 _PAUSE = 0.02
 # A connection that was being accepted has a process by then, and that has its title.
 _QUIET = 0.5
 _EFFECTIVE_UID = re.compile(r"^Uid:\s+\d+\s+(\d+)\s", re.MULTILINE)
-_OTHER_CONFIG = re.compile(r" -[A-Za-z46]*f ?(\S+)")
 PRIVSEP = Path("/run/sshd")
 
 
 class Sshd:
-    """sshd as it runs in this network namespace and by CONFIG, whoever of root's processes started it."""
+    """sshd as it runs in this network namespace and by MAIN, whoever of root's processes started it."""
 
     def running(self) -> tuple[Listener, ...]:
         """Its listeners; none where it is down, or where systemd listens for it."""
-        return tuple(one for one in listeners.find() if _goes_by(one.command))
+        return tuple(one for one in listeners.find() if one.config == MAIN)
 
     def is_up(self) -> bool:
         """Whether it takes connections, or systemd does and starts it at the first.
@@ -41,26 +40,27 @@ class Sshd:
         Waits while one is being started or reads its files: what it has read by then nobody knows. Raises HostError.
         """
         _wait(
-            lambda: not (listeners.is_starting() or units.is_changing(_UNIT)),
+            lambda: not (listeners.is_starting() or units.is_changing(SSH)),
             "sshd is being started, and does not come",
         )
-        return bool(self.running()) or units.is_active(_SOCKET)
+        return bool(self.running()) or units.is_active(SSH_SOCKET)
 
     def test(self) -> None:
         """Have sshd read its files as they are now. Raises HostError with what it complains about."""
-        with suppress(OSError):
-            # ssh.service makes it when it starts (RuntimeDirectory); without it sshd does not look at its files.
-            PRIVSEP.mkdir(mode=0o755)
-        done = programs.run([PROGRAM, "-t", "-f", CONFIG])
+        _make_privsep()
+        done = programs.run([PROGRAM, "-t", "-f", MAIN])
         if done.returncode != 0:
-            raise HostError(f"sshd refuses its configuration: {complaint(done.stderr)}: see '{PROGRAM} -t'")
+            raise _refused(complaint(done.stderr), "-t")
 
-    def effective(self, connection: str) -> Effective:
-        """What `sshd -T -C CONNECTION` says. Raises HostError."""
-        done = programs.run([PROGRAM, "-T", "-f", CONFIG, "-C", connection])
-        if done.returncode != 0:
-            raise HostError(f"sshd refuses its configuration: {complaint(done.stderr)}: see '{PROGRAM} -T'")
-        return effective.parse(done.stdout)
+    def effective(self, options: Sequence[str], spec: str) -> Effective:
+        """What its files come to for a connection (`effective.connection_spec`).
+
+        `options`: what it was given on its command line, as `Keyword=value`. Raises HostError.
+        """
+        problem, values = settings(options, spec)
+        if problem:
+            raise _refused(problem, "-T")
+        return values
 
     def reload(self) -> bool:
         """Make every listener read its configuration again, and wait until it has; False where none runs.
@@ -72,14 +72,14 @@ class Sshd:
         if not self.is_up():
             return False
         self.test()
-        before, by_systemd = self.running(), units.main_pid(_UNIT)
-        if units.is_active(_SOCKET):
-            units.restart(_UNIT)
+        before, by_systemd = self.running(), units.main_pid(SSH)
+        if units.is_active(SSH_SOCKET):
+            units.restart(SSH)
             before = tuple(one for one in before if one.pid != by_systemd)
             by_systemd = 0
         for listener in before:
             if listener.pid == by_systemd:
-                units.reload(_UNIT)
+                units.reload(SSH)
             else:
                 _tell(listener)
         _wait(
@@ -89,10 +89,22 @@ class Sshd:
         return True
 
 
-def _goes_by(command: str) -> bool:
-    """Whether a listener's command line names no other configuration."""
-    match = _OTHER_CONFIG.search(command)
-    return match is None or os.path.normpath(match[1]) == CONFIG
+def settings(options: Sequence[str], spec: str = "", run: Run = programs.attempt) -> tuple[str, Effective]:
+    """What sshd has against its files, and what it says that they come to, for one connection or in general."""
+    _make_privsep()
+    which = ["-C", spec] if spec else []
+    done = run([PROGRAM, "-T", "-f", MAIN, *as_arguments(options), *which])
+    return ("", effective.parse(done.stdout)) if done.returncode == 0 else (complaint(done.stderr), Effective())
+
+
+def _make_privsep() -> None:
+    with suppress(OSError):
+        # ssh.service makes it when it starts (RuntimeDirectory); without it sshd does not look at its files.
+        PRIVSEP.mkdir(mode=0o755)
+
+
+def _refused(problem: str, option: str) -> HostError:
+    return HostError(f"sshd refuses its configuration: {problem}: see '{PROGRAM} {option}'")
 
 
 def _tell(listener: Listener) -> None:

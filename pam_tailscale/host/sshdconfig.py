@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from pam_tailscale.model import TAILNET_NETWORKS, IPNetwork
 
+PROGRAM = "/usr/sbin/sshd"
 MAIN = "/etc/ssh/sshd_config"
 DIRECTORY = "/etc/ssh"
 COMMAND_LINE = "the command line of sshd"

@@ -4,9 +4,8 @@ from pathlib import Path
 
 from pam_tailscale.errors import HostError
 from pam_tailscale.host import programs
+from pam_tailscale.host.unitnames import AGENT, HALVES
 
-AGENT = "pam-tailscale-agent.service"
-HALVES = "pam-tailscale-halves.path"
 _BOOTED = Path("/run/systemd/system")
 """sd_booted(3)."""
 _SECONDS = 60.0
@@ -24,6 +23,15 @@ def main_pid(unit: str) -> int:
         return 0
     text = _systemctl("show", "--property=MainPID", "--value", unit).stdout.strip()
     return int(text) if text.isdecimal() else 0
+
+
+def properties(text: str) -> dict[str, str]:
+    """What `systemctl show` has printed of one unit; the values of a property that comes several times together."""
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        name, _, value = line.partition("=")
+        found[name] = f"{found[name]}\n{value}" if name in found else value
+    return found
 
 
 def reload(unit: str) -> None:

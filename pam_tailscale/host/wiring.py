@@ -10,6 +10,7 @@ from pam_tailscale import paths, wire
 from pam_tailscale.client import ask_document, ask_explanation
 from pam_tailscale.errors import HostError, PamTailscaleError, TailscaledError
 from pam_tailscale.host import asking
+from pam_tailscale.host.accounts import empty_passwords, parse_passwd
 from pam_tailscale.host.answers import Methods
 from pam_tailscale.host.arrangement import Wanted
 from pam_tailscale.host.asking import Asked
@@ -27,7 +28,7 @@ from pam_tailscale.host.switch import Switch
 from pam_tailscale.model import IPAddress, in_tailnet
 from pam_tailscale.tailnet.localapi import LocalAPI
 
-_SHADOW = Path("/etc/shadow")
+_PASSWD, _SHADOW = Path("/etc/passwd"), Path("/etc/shadow")
 _EMPTY_MAX = 3
 _QUESTIONS_MAX = 400
 
@@ -62,13 +63,13 @@ def _own_tailnet_addresses() -> tuple[IPAddress, ...]:
         return ()
 
 
-def _with_empty_password(shadow: Path = _SHADOW) -> list[str]:
-    """A few accounts that an open door would let in (shadow(5): the second field is empty)."""
+def _with_empty_password(passwd: Path = _PASSWD, shadow: Path = _SHADOW) -> tuple[str, ...]:
+    """A few accounts that an open door would let in."""
     try:
-        lines = shadow.read_text(errors="replace").splitlines()
+        listed, passwords = passwd.read_text(errors="replace"), shadow.read_text(errors="replace")
     except OSError:
-        return []
-    return [fields[0] for line in lines if len(fields := line.split(":")) > 1 and not fields[1]][:_EMPTY_MAX]
+        return ()
+    return empty_passwords(parse_passwd(listed), passwords)[:_EMPTY_MAX]
 
 
 def _agent_ready() -> bool:
@@ -101,7 +102,7 @@ def _plan(facts: Facts, wanted: Wanted, before: Contents, after: Contents) -> Pl
         deny=deny,
         ports=facts.sshd.ports,
         key_in_addition=wanted.methods is Methods.WITH_KEY,
-        options=facts.sshd.listener.options if facts.sshd.listener else (),
+        options=facts.sshd.options,
     )
 
 

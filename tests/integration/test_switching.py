@@ -318,3 +318,19 @@ def test_a_file_of_a_local_users_that_never_ends(scene: Scene) -> None:
         assert switch(scene.host, "enable", "--dry-run").status == 0
     finally:
         box.run(["rm", "/home/bob/.ssh/authorized_keys"])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"ListenAddress": "::", "AddressFamily": "inet6"}, {"PasswordAuthentication": "no"}],
+    ids=["IPv6 alone", "options of its own"],
+)
+def test_an_sshd_that_is_started_otherwise(scene: Scene, settings: dict[str, str]) -> None:
+    """What it was started with counts before its files, and says where it can be asked at all."""
+    scene.host.restart_sshd(**settings)
+    on = switch(scene.host, "enable")
+    assert on.status == 0, on
+    assert scene.login("alice", family=6).returncode == 0
+    off = switch(scene.host, "disable")
+    assert (off.status, off.document["on"]) == (0, False), off
+    assert scene.login("alice", family=6).returncode != 0

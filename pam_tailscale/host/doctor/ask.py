@@ -1,55 +1,38 @@
 """Asks those who run on the host: sshd, systemd, tailscaled. Starts, stops and changes nothing; judges nothing."""
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pam_tailscale.errors import HostError
-from pam_tailscale.host import effective, programs
+from pam_tailscale.host import programs
+from pam_tailscale.host.asking import at_own_addresses, none
 from pam_tailscale.host.doctor.effects import Asked
 from pam_tailscale.host.doctor.running import Offer
 from pam_tailscale.host.doctor.services import PROPERTIES, UNITS, Unit
+from pam_tailscale.host.effective import connection_spec
 from pam_tailscale.host.facts import Socket
-from pam_tailscale.host.sshdconfig import MAIN
+from pam_tailscale.host.sshd import Sshd
+from pam_tailscale.host.units import properties
 from pam_tailscale.model import IPAddress, join_port
 from pam_tailscale.policy.rules import Policy, parse_rule
 from pam_tailscale.tailnet import netmap, reader, scan
 from pam_tailscale.tailnet.records import tailscaled_version
 
-_SSHD = "/usr/sbin/sshd"
-_DENIED = re.compile(r"Permission denied \(([a-z0-9@.,-]*)\)")
-_LET_IN = "Authenticated to "
-_SSH = (
-    "PreferredAuthentications=none",
-    "StrictHostKeyChecking=no",
-    "UserKnownHostsFile=/dev/null",
-    "GlobalKnownHostsFile=/dev/null",
-    "BatchMode=yes",
-    "ConnectTimeout=5",
-    "LogLevel=VERBOSE",
-    "ControlPath=none",
-)
-
-
 # sshd
 
 
 def effects(users: Iterable[str], own: Iterable[IPAddress], port: int, options: Sequence[str]) -> tuple[Asked, ...]:
-    """What sshd's files come to for connections from the tailnet. `options`: what the listener was given with -o.
+    """What sshd's files come to for connections from the tailnet. `options`: what it is started with by -o.
 
     Raises HostError with what sshd says against them.
     """
-    found = []
-    for user in users:
-        for address in own:
-            connection = f"user={user},host={address},addr={address},laddr={address},lport={port}"
-            given = (part for option in options for part in ("-o", option))
-            done = programs.run([_SSHD, "-T", "-f", MAIN, *given, "-C", connection])
-            if done.returncode != 0:
-                raise HostError((done.stderr.strip().splitlines() or ["sshd says nothing"])[-1][:300])
-            found.append(Asked(user, str(address), effective.parse(done.stdout)))
-    return tuple(found)
+    sshd, addresses = Sshd(), tuple(own)
+    return tuple(
+        Asked(user, str(address), sshd.effective(options, connection_spec(user, address, address, port)))
+        for user in users
+        for address in addresses
+    )
 
 
 def offers(user: str, own: Iterable[IPAddress], sockets: Iterable[Socket]) -> tuple[Offer, ...]:
@@ -57,27 +40,13 @@ def offers(user: str, own: Iterable[IPAddress], sockets: Iterable[Socket]) -> tu
 
     `user`: an account that nobody logs in to. Raises HostError where sshd does not answer so.
     """
-    listening, found = tuple(sockets), []
-    for address in own:
-        for port in sorted({end.port for end in listening if _covers(end.address, address)}):
-            where = join_port(address, port)
-            options = [part for option in _SSH for part in ("-o", option)]
-            bound = ["-b", str(address), "-p", str(port), "-l", user]
-            done = programs.run(["ssh", "-F", "none", *options, *bound, "--", str(address), "true"])
-            # Not by the status, which is that of the account's shell.
-            if _LET_IN in done.stderr:
-                found.append(Offer(where, frozenset(), let_in=True))
-                continue
-            match = _DENIED.search(done.stderr)
-            if match is None:
-                last = (done.stderr.strip().splitlines() or ["ssh says nothing"])[-1][:300]
-                raise HostError(f"sshd does not answer at {where}: {last}")
-            found.append(Offer(where, frozenset(filter(None, match[1].split(",")))))
+    found = []
+    for address, end in at_own_addresses(sockets, own):
+        where, answer = join_port(address, end.port), none(user, str(address), end.port)
+        if answer.error:
+            raise HostError(f"sshd does not answer at {where}: {answer.error}")
+        found.append(Offer(where, answer.methods or frozenset(), let_in=answer.let_in))
     return tuple(found)
-
-
-def _covers(listening: IPAddress, address: IPAddress) -> bool:
-    return listening == address or (listening.is_unspecified and listening.version == address.version)
 
 
 # systemd
@@ -88,15 +57,8 @@ def units() -> tuple[Unit, ...]:
     done = programs.run(["systemctl", "show", f"--property=Id,{','.join(PROPERTIES)}", *UNITS])
     if done.returncode != 0:
         raise HostError(f"systemctl: {done.stderr.strip()[:300]}")
-    return tuple(_unit(block) for block in done.stdout.strip().split("\n\n"))
-
-
-def _unit(block: str) -> Unit:
-    values: dict[str, str] = {}
-    for line in block.splitlines():
-        name, _, value = line.partition("=")
-        values[name] = f"{values[name]}\n{value}" if name in values else value
-    return Unit(values.get("Id", ""), values)
+    blocks = map(properties, done.stdout.strip().split("\n\n"))
+    return tuple(Unit(block.get("Id", ""), block) for block in blocks)
 
 
 # tailscaled

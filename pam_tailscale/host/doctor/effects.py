@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pam_tailscale import paths
 from pam_tailscale.host.doctor.check import Check, ok, problem, unknown
-from pam_tailscale.host.effective import Effective
+from pam_tailscale.host.effective import Effective, differing
 from pam_tailscale.host.sshdconfig import Connections, SshdConfig, who_set
 
 _BY_PAM = frozenset({"none", "password", "keyboard-interactive"})
@@ -36,15 +36,6 @@ def judge(asked: Sequence[Asked], settings: Mapping[str, str], config: SshdConfi
         if wrong:
             return [_differs(name, one, wrong, settings, config), _methods(asked)]
     return [ok(name, "for connections from the tailnet sshd's files come to what the drop-in says"), _methods(asked)]
-
-
-def differing(found: Effective, settings: Mapping[str, str]) -> list[str]:
-    """The keywords of which sshd says something else; one that it does not print is one that it was built without."""
-    return [
-        keyword
-        for keyword, value in settings.items()
-        if found.all(keyword) and found.one(keyword).lower() != value.lower()
-    ]
 
 
 def _differs(name: str, one: Asked, wrong: Sequence[str], settings: Mapping[str, str], config: SshdConfig) -> Check:

@@ -18,6 +18,7 @@ from pam_tailscale import localaccounts, paths, wire
 from pam_tailscale.client import ask_document, ask_explanation
 from pam_tailscale.errors import HostError, PamTailscaleError
 from pam_tailscale.host import dropin, marker, preconditions
+from pam_tailscale.host.accounts import Entry, empty_passwords, parse_passwd
 from pam_tailscale.host.answers import Answers
 from pam_tailscale.host.doctor import (
     accounts,
@@ -40,6 +41,7 @@ from pam_tailscale.host.doctor.walk import walk
 from pam_tailscale.host.doctor.walking import Question, Walked
 from pam_tailscale.host.facts import Facts
 from pam_tailscale.host.looking import gather
+from pam_tailscale.host.unitnames import SSH
 from pam_tailscale.host.units import booted
 from pam_tailscale.model import IPAddress, in_tailnet
 from pam_tailscale.policy.facts import Limits
@@ -112,12 +114,12 @@ class Examiner:
             return Answers()
 
     @functools.cached_property
-    def entries(self) -> tuple[accounts.Entry, ...]:
+    def entries(self) -> tuple[Entry, ...]:
         """The local accounts."""
         text = look.text_of(look.PASSWD)
         if text is None:
             raise HostError(f"{look.PASSWD} cannot be read")
-        return accounts.parse_passwd(text)
+        return parse_passwd(text)
 
     @functools.cached_property
     def pam(self) -> list[Check]:
@@ -165,8 +167,7 @@ class Examiner:
         """What sshd's files come to for some connections from the tailnet."""
         minimum = localaccounts.uid_min(paths.LOGIN_DEFS)
         people = [one.name for one in self.entries if one.uid >= minimum and one.name != "nobody"]
-        listener, ports = self.facts.sshd.listener, self.facts.sshd.ports
-        options = listener.options if listener else ()
+        options, ports = self.facts.sshd.options, self.facts.sshd.ports
         users = dict.fromkeys(["root", "nobody", *people[:USERS_MAX]])
         return ask.effects(users, self.own, ports[0] if ports else 22, options)
 
@@ -241,7 +242,7 @@ class Examiner:
 
     def _accounts(self, switched: Switched) -> list[Check]:
         shadow = look.text_of(look.SHADOW) or ""
-        empty = accounts.empty_passwords(self.entries, shadow)
+        empty = empty_passwords(self.entries, shadow)
         walked, why_not = self._refused(("root", *empty)) if switched is Switched.ON else ((), "")
         checks = [accounts.judge_empty(empty, walked, switched_on=switched is Switched.ON)]
         if switched is Switched.ON:
@@ -280,7 +281,7 @@ class Examiner:
         checks = services.judge_sockets(directory, socket, reader, uid)
         checks += self._kept(uid)
         units = ask.units() if booted() else ()
-        ssh = next((unit for unit in units if unit.name == services.SSH), None)
+        ssh = next((unit for unit in units if unit.name == SSH), None)
         return [*checks, *services.judge_units(units, booted=booted()), services.judge_guard(ssh, booted=booted())]
 
     def _kept(self, uid: int | None) -> list[Check]:

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 
 from pam_tailscale.host.doctor.check import Check, ok, problem, unknown, warning
 from pam_tailscale.host.doctor.places import Place
+from pam_tailscale.host.unitnames import AGENT, AGENT_SOCKET, HALVES, READER_SOCKET, SSH
 
-AGENT, AGENT_SOCKET = "pam-tailscale-agent.service", "pam-tailscale-agent.socket"
-READER_SOCKET, HALVES = "pam-tailscale-reader.socket", "pam-tailscale-halves.path"
-SSH = "ssh.service"
 UNITS = (AGENT, AGENT_SOCKET, READER_SOCKET, HALVES, SSH)
 PROPERTIES = ("LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload", "ExecStartPre", "ExecReload")
 _GUARD = "/usr/libexec/pam-tailscale/check-halves"

@@ -11,20 +11,18 @@ from contextlib import suppress
 from pathlib import Path
 
 from pam_tailscale import paths
-from pam_tailscale.host import effective, listeners, programs, units, version
+from pam_tailscale.host import command_line, listeners, programs, units, version
 from pam_tailscale.host.effective import Effective
 from pam_tailscale.host.facts import Listener, Socket, Sshd, Unit
-from pam_tailscale.host.looking import command_line
 from pam_tailscale.host.looking.first_key import content
 from pam_tailscale.host.programs import Run
-from pam_tailscale.host.sshd import PROGRAM
-from pam_tailscale.host.sshdconfig import MAIN, Reader
+from pam_tailscale.host.sshd import settings
+from pam_tailscale.host.sshdconfig import MAIN, PROGRAM, Reader
+from pam_tailscale.host.unitnames import SSH, SSH_SOCKET
 
-_PRIVSEP = Path("/run/sshd")
 _DEFAULTS = Path("/etc/default/ssh")
 _GUARD = "check-halves"
 _OUR_UNIT_FILE = "pam-tailscale.conf"
-_UNIT, _SOCKET_UNIT = "ssh.service", "ssh.socket"
 _ENDPOINT = re.compile(r"(?:\[(?P<six>[^\]]+)\]|(?P<four>[^:\s]+)):(?P<port>\d{1,5})", re.ASCII)
 
 
@@ -36,14 +34,15 @@ def look(run: Run = programs.attempt) -> Sshd:
     listener = _chosen(found, unit)
     given = listener.options if listener else _default_options()
     options = command_line.harmless(given) if listener is None or _is_believed(listener, found, unit) else ()
-    complaint, values = _configuration(run, options)
+    complaint, values = settings(options, run=run)
     return Sshd(
         openssh=version.parse(said.stdout + said.stderr),
         complaint=complaint,
         config=_reader().read(MAIN, options),
         effective=values,
-        listener=dataclasses.replace(listener, options=options) if listener else None,
+        listener=listener,
         others=tuple(map(_other, (one for one in found if one is not listener))),
+        options=options,
         unproved=tuple(option for option in given if option not in options),
         sockets=_sockets(listener, unit, values, run),
         unit=unit,
@@ -62,29 +61,16 @@ def _text(path: str) -> str | None:
         return None
 
 
-def _configuration(run: Run, options: Sequence[str]) -> tuple[str, Effective]:
-    """What sshd has against its configuration, and what it says that this comes to."""
-    with suppress(OSError):
-        # ssh.service makes it when it starts (RuntimeDirectory); without it sshd does not look at its configuration.
-        _PRIVSEP.mkdir(mode=0o755)
-    done = run([PROGRAM, "-T", "-f", MAIN, *(part for option in options for part in ("-o", option))])
-    if done.returncode != 0:
-        return programs.complaint(done.stderr), Effective()
-    return "", effective.parse(done.stdout)
-
-
 # The listener
 
 
 def _listener(found: listeners.Listener) -> Listener:
-    words = command_line.words(found.command)
-    config = command_line.config_file(words)
     return Listener(
         pid=found.pid,
         program=found.program,
         is_installed=_is_installed(found),
-        config=os.path.normpath(config) if config else MAIN,
-        options=command_line.settings(words),
+        config=found.config,
+        options=found.settings,
         sockets=tuple(Socket(end.address, end.port) for end in found.endpoints),
     )
 
@@ -138,7 +124,7 @@ def _sockets(listener: Listener | None, unit: Unit, values: Effective, run: Run)
     if listener is not None:
         return listener.sockets
     if unit.socket_active:
-        listing = run(["systemctl", "show", "--property=Listen", "--value", _SOCKET_UNIT]).stdout.split()
+        listing = run(["systemctl", "show", "--property=Listen", "--value", SSH_SOCKET]).stdout.split()
     else:
         listing = list(values.all("listenaddress"))
     return tuple(endpoint for text in listing for endpoint in _endpoint(text))
@@ -156,7 +142,7 @@ def _endpoint(text: str) -> Iterator[Socket]:
 
 
 def _unit(run: Run) -> Unit:
-    shown = _shown(run, _UNIT, "LoadState", "ActiveState", "MainPID", "ExecStartPre", "ExecReload", "DropInPaths")
+    shown = _shown(run, SSH, "LoadState", "ActiveState", "MainPID", "ExecStartPre", "ExecReload", "DropInPaths")
     reload, main_pid = shown.get("ExecReload", ""), shown.get("MainPID", "")
     is_guarded = _GUARD in shown.get("ExecStartPre", "") and _GUARD in reload and "-HUP" in reload
     drop_ins = [path for path in shown.get("DropInPaths", "").split() if Path(path).name != _OUR_UNIT_FILE]
@@ -164,7 +150,7 @@ def _unit(run: Run) -> Unit:
         booted=True,
         load_state=shown.get("LoadState", ""),
         active=shown.get("ActiveState", "") == "active",
-        socket_active=_shown(run, _SOCKET_UNIT, "ActiveState").get("ActiveState", "") == "active",
+        socket_active=_shown(run, SSH_SOCKET, "ActiveState").get("ActiveState", "") == "active",
         guarded=is_guarded,
         drop_ins=tuple(drop_ins),
         main_pid=int(main_pid) if main_pid.isdecimal() else 0,
@@ -172,12 +158,8 @@ def _unit(run: Run) -> Unit:
 
 
 def _shown(run: Run, unit: str, *names: str) -> dict[str, str]:
-    """Properties of a unit; the values of one that comes several times together."""
-    found: dict[str, str] = {}
-    for line in run(["systemctl", "show", f"--property={','.join(names)}", unit]).stdout.splitlines():
-        name, _, value = line.partition("=")
-        found[name] = f"{found[name]}\n{value}" if name in found else value
-    return found
+    """Properties of a unit; without systemctl it has none."""
+    return units.properties(run(["systemctl", "show", f"--property={','.join(names)}", unit]).stdout)
 
 
 def confinement(pid: int, root: Path = Path("/")) -> Iterator[str]:

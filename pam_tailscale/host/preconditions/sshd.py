@@ -3,9 +3,7 @@
 from pam_tailscale import paths
 from pam_tailscale.host.facts import Facts, Listener
 from pam_tailscale.host.preconditions.row import Action, Row, joined
-from pam_tailscale.host.sshdconfig import MAIN
-
-PROGRAM = "/usr/sbin/sshd"
+from pam_tailscale.host.sshdconfig import MAIN, PROGRAM
 
 
 def _version_unknown(facts: Facts) -> str:

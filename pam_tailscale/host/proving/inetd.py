@@ -10,13 +10,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from pam_tailscale.host.effective import Effective, parse
+from pam_tailscale.host.command_line import as_arguments
+from pam_tailscale.host.effective import Effective, connection_spec, parse
 from pam_tailscale.host.proving import stage
 from pam_tailscale.host.proving.trial import Attempt
+from pam_tailscale.host.sshdconfig import MAIN, PROGRAM
 from pam_tailscale.model import parse_address
 
-_SSHD: Final = "/usr/sbin/sshd"
-_CONFIG: Final = "/etc/ssh/sshd_config"
 _ENVIRONMENT: Final = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 """The module tells `none` and keyboard-interactive apart by whether there is a PATH."""
 _LEVEL: Final = ("-o", "LogLevel=VERBOSE")
@@ -45,7 +45,7 @@ class Inetd:
         self._listeners = [_listener(version, port) for version, port in sorted(ends)]
         # Of several Match blocks that fit the first one counts, and a Match ends with its file (sshd_config(5)).
         _REFUSING_NONE.write_text("Match all\n    PermitEmptyPasswords no\n")
-        _WITHOUT_NONE.write_text(f"Include {_REFUSING_NONE}\nInclude {_CONFIG}\n")
+        _WITHOUT_NONE.write_text(f"Include {_REFUSING_NONE}\nInclude {MAIN}\n")
 
     @property
     def sockets(self) -> list[socket.socket]:
@@ -64,9 +64,9 @@ class Inetd:
                 self._sshds.append(self._start(attempt, connection))
 
     def _start(self, attempt: Attempt, connection: socket.socket) -> subprocess.Popen[bytes]:
-        config = str(_WITHOUT_NONE) if attempt.without_none else _CONFIG
+        config = str(_WITHOUT_NONE) if attempt.without_none else MAIN
         return subprocess.Popen(
-            [_SSHD, "-i", "-f", config, "-E", _log_of(attempt), *self._options, *_LEVEL],
+            [PROGRAM, "-i", "-f", config, "-E", _log_of(attempt), *self._options, *_LEVEL],
             stdin=connection.fileno(),
             stdout=connection.fileno(),
             stderr=subprocess.DEVNULL,
@@ -102,19 +102,11 @@ def _listener(version: int, port: int) -> socket.socket:
     return listener
 
 
-def as_arguments(options: Iterable[str]) -> list[str]:
-    """Settings as sshd's command line takes them."""
-    return [part for option in options for part in ("-o", option)]
-
-
 def effective(attempt: Attempt, options: Iterable[str]) -> Effective:
     """What sshd says its configuration comes to for a connection. Raises OSError with sshd's complaint."""
-    connection = (
-        f"user={attempt.account},host={attempt.source},addr={attempt.source},"
-        f"laddr={attempt.target},lport={attempt.port}"
-    )
+    spec = connection_spec(attempt.account, attempt.source, attempt.target, attempt.port)
     done = subprocess.run(
-        [_SSHD, "-T", "-f", _CONFIG, "-C", connection, *as_arguments(options)],
+        [PROGRAM, "-T", "-f", MAIN, "-C", spec, *as_arguments(options)],
         capture_output=True,
         text=True,
         errors="replace",

@@ -1,5 +1,6 @@
 """A host's files in a directory of a test, and an sshd that notes what it is told and goes by what it read last."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pam_tailscale import paths
@@ -48,8 +49,8 @@ class RecordingSshd(Sshd):
         if self.complaint:
             raise HostError(self.complaint)
 
-    def effective(self, connection: str) -> Effective:
-        raise NotImplementedError(connection)
+    def effective(self, options: Sequence[str], spec: str) -> Effective:
+        raise NotImplementedError(options, spec)
 
     def reload(self) -> bool:
         if not self.up:

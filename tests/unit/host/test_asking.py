@@ -1,6 +1,9 @@
 """What a running listener is asked, and which answers are good."""
 
+import dataclasses
 import ipaddress
+import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ from pam_tailscale.errors import HostError
 from pam_tailscale.host import asking, effective
 from pam_tailscale.host.asking import Asked, Question, questions
 from pam_tailscale.host.effective import Effective
+from pam_tailscale.host.listeners import Endpoint
 from tests.unit.host.test_sshd import listener
 
 OWN = ipaddress.ip_address("100.64.0.1")
@@ -35,13 +39,16 @@ class Client:
         path.write_text(f'#!/bin/sh\necho "$*" >> {self._directory}/log\n{body}\n')
         path.chmod(0o755)
 
+    def lets_in(self, status: int) -> None:
+        self.ends(f"echo 'Authenticated to 100.64.0.1 ([100.64.0.1]:22) using \"none\".' >&2; exit {status}")
+
     def refuses(self, methods: str) -> None:
         self.ends(f"echo 'x@y: Permission denied ({methods}).' >&2; exit 255")
 
     @property
     def asked(self) -> list[str]:
         log = self._directory / "log"
-        return sorted(call.split("-p ")[1] for call in log.read_text().splitlines()) if log.exists() else []
+        return sorted(call.split("-b ")[1] for call in log.read_text().splitlines()) if log.exists() else []
 
 
 @pytest.fixture
@@ -52,7 +59,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Client:
 
 def ask(settings: Effective, *, is_on: bool = True) -> list[str]:
     """Asks the listener, whose files say this."""
-    return asking.ask(RUNNING, ASKED, lambda _: settings, is_on=is_on)
+    return asking.ask(RUNNING, ASKED, lambda *_: settings, is_on=is_on)
 
 
 def test_who_is_asked_about_and_where(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,10 +68,10 @@ def test_who_is_asked_about_and_where(client: Client, monkeypatch: pytest.Monkey
     client.refuses("publickey")
     assert ask(BY_KEY) == []
     assert client.asked == [
-        "22 -l guest -- 100.64.0.1 true",
-        "22 -l pam-tailscale-nobody -- 100.64.0.1 true",
-        "22 -l pam-tailscale-nobody -- 127.0.0.1 true",
-        "22 -l root -- 100.64.0.1 true",
+        "100.64.0.1 -p 22 -l guest -- 100.64.0.1 true",
+        "100.64.0.1 -p 22 -l pam-tailscale-nobody -- 100.64.0.1 true",
+        "100.64.0.1 -p 22 -l root -- 100.64.0.1 true",
+        "127.0.0.1 -p 22 -l pam-tailscale-nobody -- 127.0.0.1 true",
     ]
 
 
@@ -77,22 +84,56 @@ def test_who_is_asked_about_and_where(client: Client, monkeypatch: pytest.Monkey
         (("100.64.0.1", 22, 1), [("100.64.0.1", 22), ("100.64.0.1", 22)]),
     ],
 )
-def test_only_where_it_listens(ends: tuple[str, int, int], where: list[tuple[str, int]]) -> None:
+def test_only_where_it_listens(
+    monkeypatch: pytest.MonkeyPatch, ends: tuple[str, int, int], where: list[tuple[str, int]]
+) -> None:
     """A socket for all of IPv6 may take IPv4 as well."""
-    found = questions([listener(ends)], Asked((OWN, OWN6), ()), lambda _: BY_KEY, is_on=True)
+    monkeypatch.setattr(asking, "_answers", lambda *_: True)
+    found = questions([listener(ends)], Asked((OWN, OWN6), ()), lambda *_: BY_KEY, is_on=True)
     assert [(one.address, one.port) for one in found] == where
 
 
+def test_a_socket_for_ipv6_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which sshd makes for `ListenAddress ::`: nobody is there at the node's IPv4 address."""
+    with socket.socket(socket.AF_INET6) as listening:
+        listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.bind(("::", 0))
+        listening.listen()
+        port = listening.getsockname()[1]
+        own = (ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1"))
+        found = questions([listener(("::", port, 1))], Asked(own, ()), lambda *_: BY_KEY, is_on=True)
+    assert [one.address for one in found] == ["::1", "::1"]
+    monkeypatch.setattr(asking, "_answers", pytest.fail)
+    both = questions([listener(("::", 22, 1), ("0.0.0.0", 22, 2))], Asked((OWN,), ()), lambda *_: BY_KEY, is_on=True)
+    assert [one.address for one in both] == ["100.64.0.1", "::1"]
+
+
+def test_a_socket_of_systemds_takes_both() -> None:
+    """It is one for all of IPv6, and not for IPv6 alone."""
+    with socket.socket(socket.AF_INET6) as listening:
+        listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listening.bind(("::", 0))
+        listening.listen()
+        ends = [Endpoint(ipaddress.ip_address("::"), listening.getsockname()[1], 1)]
+        assert asking.at_own_addresses(ends, [ipaddress.ip_address("127.0.0.1")]) == [
+            (ipaddress.ip_address("127.0.0.1"), ends[0])
+        ]
+
+
 def test_a_connection_as_sshd_asks_for_it() -> None:
-    """Every criterion that a Match may have, so that none is left to chance."""
+    """Every criterion that a Match may have, so that none is left to chance, and the listener's own options."""
     asked = []
 
-    def settings(connection: str) -> Effective:
-        asked.append(connection)
+    def settings(options: Sequence[str], connection: str) -> Effective:
+        asked.append((options, connection))
         return BY_KEY
 
-    found = questions(RUNNING, ASKED, settings, is_on=True)
-    assert asked == ["user=pam-tailscale-nobody,host=100.64.0.1,addr=100.64.0.1,laddr=100.64.0.1,lport=22"]
+    by_options = dataclasses.replace(
+        RUNNING[0], command="sshd: /usr/sbin/sshd -D -o PasswordAuthentication=no -o Include=/tmp/x [listener] 0 of 10"
+    )
+    found = questions([by_options], ASKED, settings, is_on=True)
+    connection = "user=pam-tailscale-nobody,host=100.64.0.1,addr=100.64.0.1,laddr=100.64.0.1,lport=22"
+    assert asked == [(("PasswordAuthentication=no",), connection)]
     assert found[0] == Question("pam-tailscale-nobody", "100.64.0.1", 22, frozenset({"publickey"}))
     assert found[-1].expected is None
 
@@ -100,14 +141,15 @@ def test_a_connection_as_sshd_asks_for_it() -> None:
 @pytest.mark.parametrize(("is_on", "accounts"), [(True, {"root", "guest"}), (False, set())])
 def test_what_sshds_own_files_let_in_is_not_our_door(*, is_on: bool, accounts: set[str]) -> None:
     """A host where empty passwords are meant could otherwise never be switched off."""
-    found = questions(RUNNING, ASKED, lambda _: BY_ALL, is_on=is_on)
+    found = questions(RUNNING, ASKED, lambda *_: BY_ALL, is_on=is_on)
     assert {one.account for one in found} - {asking.NOBODY} == accounts
 
 
 @pytest.mark.parametrize("is_on", [True, False])
-def test_an_open_door_is_an_error(client: Client, *, is_on: bool) -> None:
-    """On or off."""
-    client.ends("exit 0")
+@pytest.mark.parametrize("status", [0, 1, 255], ids=["a shell", "no shell", "a session that fails"])
+def test_an_open_door_is_an_error(client: Client, status: int, *, is_on: bool) -> None:
+    """On or off, and whatever comes of the session: an account without a shell is let in too."""
+    client.lets_in(status)
     with pytest.raises(HostError, match=r"sshd lets .* in at .* port 22 without asking for anything"):
         ask(BY_KEY, is_on=is_on)
 

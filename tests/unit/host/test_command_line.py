@@ -2,7 +2,7 @@
 
 import pytest
 
-from pam_tailscale.host.looking.command_line import config_file, harmless, settings, words
+from pam_tailscale.host.command_line import as_arguments, config_file, harmless, settings, words
 
 LISTENING = "sshd: /usr/sbin/sshd {} [listener] 0 of 10-100 startups"
 
@@ -97,3 +97,9 @@ def test_what_is_run_or_opened_is_not(keyword: str) -> None:
 def test_what_might_be_read_otherwise_is_not(setting: str) -> None:
     """One keyword in plain letters, one sign, one line."""
     assert harmless([setting]) == ()
+
+
+def test_settings_as_arguments() -> None:
+    """Each behind its own -o."""
+    assert as_arguments(["A=1", "B=2"]) == ["-o", "A=1", "-o", "B=2"]
+    assert as_arguments([]) == []

@@ -1,8 +1,10 @@
 """What `sshd -T` prints, as values."""
 
+from ipaddress import ip_address
+
 import pytest
 
-from pam_tailscale.host.effective import Effective, first_startups, offered, parse, seconds
+from pam_tailscale.host.effective import Effective, connection_spec, differing, first_startups, offered, parse, seconds
 
 STOCK = (
     "pubkeyauthentication yes\npasswordauthentication yes\nkbdinteractiveauthentication no\nauthenticationmethods any\n"
@@ -81,3 +83,17 @@ def test_the_first_number_of_maxstartups(text: str, number: int | None) -> None:
 def test_offered(text: str, expected: frozenset[str]) -> None:
     """As sshd counts them after a refused none."""
     assert offered(parse(text)) == expected
+
+
+def test_what_differs() -> None:
+    """Whatever sshd says that is not the very word; what it was built without it does not print."""
+    found = parse("usepam yes\npermitrootlogin without-password\nauthorizedkeysfile .ssh/Keys\n")
+    assert differing(found, {"usepam": "yes", "kerberosauthentication": "no", "gssapiauthentication": "no"}) == []
+    wanted = {"permitrootlogin": "yes", "authorizedkeysfile": ".ssh/keys", "usedns": "no", "usepam": "yes"}
+    assert differing(found, wanted) == ["permitrootlogin", "authorizedkeysfile", "usedns"]
+
+
+def test_a_connection() -> None:
+    """In the order of the manual's example; the host's name is its address, as UseDNS=no has it."""
+    spec = connection_spec("root", ip_address("fd7a:115c:a1e0::2"), ip_address("fd7a:115c:a1e0::1"), 22)
+    assert spec == "user=root,host=fd7a:115c:a1e0::2,addr=fd7a:115c:a1e0::2,laddr=fd7a:115c:a1e0::1,lport=22"

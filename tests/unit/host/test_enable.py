@@ -1,7 +1,7 @@
 """The order of a run of `enable`: what it asks, what it does when, and what is left when any of it fails."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -99,8 +99,9 @@ class Stage(Rig):
         """Whether the proof is done and this has not happened yet."""
         return "proved" in self.events and event not in self.events
 
-    def effective(self, connection: str) -> Effective:
-        self.events.append(f"effective {connection.split(',', maxsplit=1)[0]}")
+    def effective(self, options: Sequence[str], spec: str) -> Effective:
+        assert options == self.facts.sshd.options
+        self.events.append(f"effective {spec.split(',', maxsplit=1)[0]}")
         settings = {**dropin.settings(Wanted(TRIXIE, 998, 997, methods=self.methods)), **self.overridden}
         return effective.parse("".join(f"{name} {value}\n" for name, value in settings.items()))
 
@@ -363,8 +364,8 @@ def test_a_setting_that_sshd_does_not_know(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, gone: str, *, is_fine: bool
 ) -> None:
     """One that was built without GSSAPI cannot let anybody in by it."""
-    known = {name: found for name, found in stage.effective("user=root").values.items() if name != gone}
-    monkeypatch.setattr(stage.sshd, "effective", lambda _: Effective(known))
+    known = {name: found for name, found in stage.effective((), "user=root").values.items() if name != gone}
+    monkeypatch.setattr(stage.sshd, "effective", lambda *_: Effective(known))
     if is_fine:
         assert stage.run().on
     else:

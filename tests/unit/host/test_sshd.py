@@ -4,14 +4,19 @@ import dataclasses
 import ipaddress
 import os
 import signal
+import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from pam_tailscale.errors import HostError
 from pam_tailscale.host import listeners, sshd, units
+from pam_tailscale.host.effective import Effective
 from pam_tailscale.host.listeners import Endpoint, Listener
+from pam_tailscale.host.programs import Run
 from pam_tailscale.host.sshd import Sshd
+from pam_tailscale.host.sshdconfig import MAIN
 from tests.unit.host.test_listeners import Proc, line
 
 
@@ -199,11 +204,43 @@ def test_one_that_does_not_listen_anew_is_an_error(
 def test_what_it_says_of_a_connection(machine: Machine) -> None:
     """As it is, or an error."""
     machine.program("sshd", "echo usepam yes")
-    assert Sshd().effective("user=root,addr=::1").one("UsePAM") == "yes"
-    assert machine.asked("sshd") == ["-T -f /etc/ssh/sshd_config -C user=root,addr=::1"]
+    assert Sshd().effective(["UseDNS=no"], "user=root,addr=::1").one("UsePAM") == "yes"
+    assert machine.asked("sshd") == ["-T -f /etc/ssh/sshd_config -o UseDNS=no -C user=root,addr=::1"]
     machine.program("sshd", "echo 'no hostkeys' >&2; exit 1")
     with pytest.raises(HostError, match="no hostkeys"):
-        Sshd().effective("user=root")
+        Sshd().effective([], "user=root")
+
+
+def answering(returncode: int, stdout: str, stderr: str) -> tuple[Run, list[Sequence[str]]]:
+    """A program that was run, and how."""
+    asked: list[Sequence[str]] = []
+
+    def answer(argv: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+        asked.append(argv)
+        return subprocess.CompletedProcess(argv, returncode, stdout, stderr)
+
+    return answer, asked
+
+
+def test_the_configuration_as_the_listener_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its own -o, which come before the files; and the directory is there without which sshd looks at nothing."""
+    monkeypatch.setattr(sshd, "PRIVSEP", tmp_path / "sshd")
+    answer, asked = answering(0, "usepam no\n", "")
+    assert sshd.settings(("UsePAM=no",), run=answer) == ("", Effective({"usepam": ("no",)}))
+    assert asked == [["/usr/sbin/sshd", "-T", "-f", MAIN, "-o", "UsePAM=no"]]
+    assert (tmp_path / "sshd").is_dir()
+
+
+@pytest.mark.parametrize(("stderr", "complaint"), [("a\nline 3: bad\n", "line 3: bad"), ("", "it says nothing")])
+def test_a_configuration_that_sshd_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stderr: str, complaint: str
+) -> None:
+    """In its own last words; nothing is said of what it would come to."""
+    monkeypatch.setattr(sshd, "PRIVSEP", tmp_path / "sshd")
+    answer, _ = answering(255, "usepam yes\n", stderr)
+    found, values = sshd.settings((), run=answer)
+    assert complaint in found
+    assert values == Effective()
 
 
 SSHD_UID = 105

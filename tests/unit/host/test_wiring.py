@@ -24,10 +24,13 @@ PEER = ipaddress.ip_address("100.64.0.2")
 
 def test_who_has_an_empty_password(tmp_path: Path) -> None:
     """A locked one has none; a few are enough."""
-    shadow = tmp_path / "shadow"
+    passwd, shadow = tmp_path / "passwd", tmp_path / "shadow"
+    names = ("root", "locked", "a", "b", "c", "d")
+    passwd.write_text("".join(f"{name}:x:{uid}:{uid}::/:/bin/sh\n" for uid, name in enumerate(names)))
     shadow.write_text("root:$y$x:1::::::\nlocked:!:1::::::\na::1::::::\nbad\nb::1::::::\nc::1::::::\nd::1::::::\n")
-    assert wiring._with_empty_password(shadow) == ["a", "b", "c"]
-    assert wiring._with_empty_password(tmp_path / "none") == []
+    assert wiring._with_empty_password(passwd, shadow) == ("a", "b", "c")
+    assert wiring._with_empty_password(passwd, tmp_path / "none") == ()
+    assert wiring._with_empty_password(tmp_path / "none", shadow) == ()
 
 
 def test_where_the_listener_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

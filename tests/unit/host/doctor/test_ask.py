@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pam_tailscale.errors import HostError
+from pam_tailscale.host import sshd
 from pam_tailscale.host.doctor import ask
 from pam_tailscale.host.facts import Socket
 from tests.support.localapi import serving, small_tailnet
@@ -21,7 +22,8 @@ class Programs:
     def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.path = path
         monkeypatch.setenv("PATH", str(path), prepend=":")
-        monkeypatch.setattr(ask, "_SSHD", str(path / "sshd"))
+        monkeypatch.setattr(sshd, "PROGRAM", str(path / "sshd"))
+        monkeypatch.setattr(sshd, "PRIVSEP", path / "privsep")
 
     def answer(self, name: str, out: str = "", err: str = "", status: int = 0) -> None:
         """Lay down a program."""

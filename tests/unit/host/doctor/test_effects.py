@@ -3,7 +3,7 @@
 from pam_tailscale.host import dropin, effective
 from pam_tailscale.host.answers import Methods
 from pam_tailscale.host.doctor.check import Check, State
-from pam_tailscale.host.doctor.effects import Asked, differing, judge
+from pam_tailscale.host.doctor.effects import Asked, judge
 from pam_tailscale.host.sshdconfig import SshdConfig
 from tests.support.host_facts import STOCK, TRIXIE, config
 
@@ -40,12 +40,6 @@ def test_a_line_that_wins() -> None:
 def test_nobody_knows_which_line() -> None:
     """Then sshd has to be asked."""
     assert checks(asked("root", usepam="no"))["effective"].mend == "sshd -T"
-
-
-def test_what_sshd_was_built_without() -> None:
-    """Is not printed, and cannot differ; nor does the case of a word."""
-    found = effective.parse("UsePAM YES\n")
-    assert differing(found, {"usepam": "yes", "kerberosauthentication": "no"}) == []
 
 
 def test_sshd_does_not_say() -> None:

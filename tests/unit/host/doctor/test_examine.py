@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from pam_tailscale.errors import AgentUnavailableError, HostError
+from pam_tailscale.host.accounts import Entry, parse_passwd
 from pam_tailscale.host.answers import Answers
 from pam_tailscale.host.arrangement import Wanted, arrange
 from pam_tailscale.host.doctor import ask, examine, halves, look, pamstack
-from pam_tailscale.host.doctor.accounts import Entry, parse_passwd
 from pam_tailscale.host.doctor.check import Check, State, worst
 from pam_tailscale.host.doctor.examine import Examiner, Report, Wish, states
 from pam_tailscale.host.doctor.halves import Halves, Switched

@@ -8,11 +8,6 @@ import pytest
 from pam_tailscale.host.doctor.check import Check, State
 from pam_tailscale.host.doctor.places import Place
 from pam_tailscale.host.doctor.services import (
-    AGENT,
-    AGENT_SOCKET,
-    HALVES,
-    READER_SOCKET,
-    SSH,
     Unit,
     judge_group,
     judge_guard,
@@ -21,6 +16,7 @@ from pam_tailscale.host.doctor.services import (
     judge_state,
     judge_units,
 )
+from pam_tailscale.host.unitnames import AGENT, AGENT_SOCKET, HALVES, READER_SOCKET, SSH
 
 AGENT_UID = 999
 FOLDER = Place("/run/pam-tailscale", stat.S_IFDIR | 0o755)

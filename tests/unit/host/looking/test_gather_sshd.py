@@ -14,7 +14,7 @@ import pytest
 
 from pam_tailscale import paths
 from pam_tailscale.host import listeners, units
-from pam_tailscale.host.effective import Effective, parse
+from pam_tailscale.host.effective import parse
 from pam_tailscale.host.facts import Listener, Socket, Unit
 from pam_tailscale.host.looking import gather_sshd
 from pam_tailscale.host.looking.gather_sshd import confinement
@@ -81,7 +81,7 @@ def test_a_title_is_not_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
     sshd = gather_sshd.look(asked.run)
     assert asked.given == ["UsePAM=no"]
     assert sshd.listener is not None
-    assert sshd.listener.options == ("UsePAM=no",)
+    assert sshd.options == ("UsePAM=no",)
     assert sshd.unproved == (
         "AuthorizedKeysCommand=/tmp/mine",
         "AuthorizedKeysCommandUser=root",
@@ -109,7 +109,7 @@ def test_a_listener_that_systemd_does_not_run_is_not_believed(monkeypatch: pytes
     sshd = gather_sshd.look(asked.run)
     assert asked.given == []
     assert sshd.listener is not None
-    assert (sshd.listener.options, sshd.unproved) == ((), ("UsePAM=no",))
+    assert (sshd.options, sshd.unproved) == ((), ("UsePAM=no",))
 
 
 def test_without_systemd_the_title_of_one_of_two_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,39 +281,6 @@ def test_apparmor_confines_it(tmp_path: Path, profile: str) -> None:
 
 
 # The configuration
-
-
-def answering(returncode: int, stdout: str, stderr: str) -> tuple[Run, list[Sequence[str]]]:
-    """A program that was run, and how."""
-    asked: list[Sequence[str]] = []
-
-    def answer(argv: Sequence[str]) -> "subprocess.CompletedProcess[str]":
-        asked.append(argv)
-        return subprocess.CompletedProcess(argv, returncode, stdout, stderr)
-
-    return answer, asked
-
-
-@pytest.fixture(autouse=True)
-def _privsep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gather_sshd, "_PRIVSEP", tmp_path / "sshd")
-
-
-def test_the_configuration_as_the_listener_has_it(tmp_path: Path) -> None:
-    """With its own -o, which come before the files; and the directory is there without which sshd looks at nothing."""
-    answer, asked = answering(0, "usepam no\n", "")
-    assert gather_sshd._configuration(answer, ("UsePAM=no",)) == ("", Effective({"usepam": ("no",)}))
-    assert asked == [["/usr/sbin/sshd", "-T", "-f", MAIN, "-o", "UsePAM=no"]]
-    assert (tmp_path / "sshd").is_dir()
-
-
-@pytest.mark.parametrize(("stderr", "complaint"), [("a\nline 3: bad\n", "line 3: bad"), ("", "it says nothing")])
-def test_a_configuration_that_sshd_refuses(stderr: str, complaint: str) -> None:
-    """In its own last words; nothing is said of what it would come to."""
-    answer, _ = answering(255, "usepam yes\n", stderr)
-    found, values = gather_sshd._configuration(answer, ())
-    assert complaint in found
-    assert values == Effective()
 
 
 @pytest.mark.parametrize(

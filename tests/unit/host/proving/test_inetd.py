@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from pam_tailscale.host.proving.inetd import as_arguments
 from tests.unit.host.proving import on_stage
 
 _SERVE = """
@@ -21,7 +20,7 @@ fake = stage.ROOM / "sshd"
 fake.write_text('#!/bin/sh\\\\nprintf "%s\\\\\\\\n" "$(cat /etc/pam-tailscale-test)" "$PATH" "$HOME" "$@"\\\\n'
     'while [ "$1" != -E ]; do shift; done; echo "Failed none for alice" > "$2"; echo "of another" >> "$2"\\\\n')
 fake.chmod(0o755)
-inetd._SSHD = str(fake)
+inetd.PROGRAM = str(fake)
 tried = attempts(given, any_key=True)
 network = cables.lay(given, tried)
 log, sender = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -133,12 +132,6 @@ def test_whoever_was_not_expected_is_turned_away() -> None:
 def test_what_sshd_goes_by_on_a_connection(script: str, found: dict[str, object]) -> None:
     """By its own word, with the files of the variant."""
     assert on_stage.run(_script(_EFFECTIVE), script) == found
-
-
-def test_settings_as_arguments() -> None:
-    """Each behind its own -o."""
-    assert as_arguments(["A=1", "B=2"]) == ["-o", "A=1", "-o", "B=2"]
-    assert as_arguments([]) == []
 
 
 def test_nothing_is_left_on_the_machine(each: dict[str, Any]) -> None:
