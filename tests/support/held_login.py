@@ -1,8 +1,8 @@
 """A connection that is held before it has logged in, run by Debian's Python on a device.
 
-Arguments: address, user, password, a path. It asks with `none`, once; from then on sshd treats the connection by the
-settings that held at that moment. Then it makes PATH.held, waits for PATH.go, and asks for all that is left: by
-keyboard-interactive and by password. Prints one JSON object: how each came out.
+Arguments: address, user, password, a path. It makes PATH.held when it has the connection, and waits for PATH.go before
+it asks for anything: sshd goes by the settings that it had when the connection began, and begins with PAM only then.
+Prints one JSON object: how each method came out, until one lets it in.
 """
 
 import json
@@ -18,7 +18,6 @@ def main(address: str, user: str, password: str, path: str) -> dict[str, str]:
     """Holds, goes on, and answers what came of it: "in", or the error."""
     transport = paramiko.Transport((address, 22))
     transport.start_client(timeout=20)
-    came = {"none": _came(transport, lambda: transport.auth_none(user))}
     Path(f"{path}.held").touch()
     while not Path(f"{path}.go").exists():
         time.sleep(0.05)
@@ -26,8 +25,16 @@ def main(address: str, user: str, password: str, path: str) -> dict[str, str]:
     def answer(_: str, __: str, prompts: list[tuple[str, bool]]) -> list[str]:
         return [password for _ in prompts]
 
-    came["keyboard-interactive"] = _came(transport, lambda: transport.auth_interactive(user, answer))
-    came["password"] = _came(transport, lambda: transport.auth_password(user, password, fallback=False))
+    methods = {
+        "none": lambda: transport.auth_none(user),
+        "keyboard-interactive": lambda: transport.auth_interactive(user, answer),
+        "password": lambda: transport.auth_password(user, password, fallback=False),
+    }
+    came = {}
+    for name, ask in methods.items():
+        came[name] = _came(transport, ask)
+        if transport.is_authenticated():
+            break
     transport.close()
     return came
 

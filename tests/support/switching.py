@@ -100,6 +100,14 @@ def switch(host: Host, *arguments: str) -> Switched:
     return Switched(ran.returncode, json.loads(ran.stdout) if ran.stdout else {}, ran.stderr)
 
 
+def switch_without(host: Host, lines: str, *arguments: str) -> Switched:
+    """The same with lines of Python in front that switch something of it off."""
+    argv = ["pam-tailscale", *arguments, "--yes", "--json"]
+    program = f"{lines}\nimport sys\nfrom pam_tailscale.cli.main import main\nsys.argv = {argv!r}\nmain()\n"
+    ran = host.box.run([host.python, "-c", program], env=host._env, check=False)
+    return Switched(ran.returncode, json.loads(ran.stdout) if ran.stdout else {}, ran.stderr)
+
+
 def killed_at(host: Host, number: int, *arguments: str, signal: str = "SIGKILL") -> bool:
     """The same, with a signal before its `number`th step; False where it has not that many."""
     program = _KILLED.format(number=number, arguments=[*arguments, "--yes", "--json"], signal=signal)
