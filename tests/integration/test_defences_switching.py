@@ -97,6 +97,22 @@ def test_4_without_telling_sshd_the_door_stays_open(scene: Scene) -> None:
     assert scene.login("decoy", scene.nodes.stranger).returncode == 0
 
 
+def test_4_an_open_door_is_seen_at_the_running_sshd(scene: Scene) -> None:
+    """By a module that says yes to everything, which the proof was kept from finding; without asking it stays."""
+    box, host = scene.host.box, scene.host
+    before = look(host)
+    box.run(["cp", f"{host.module_file.rpartition('/')[0]}/pam_permit.so", host.module_file])
+    try:
+        refused = switch_without(host, _NO_PROOF, "enable")
+        assert (refused.status, look(host) == before) == (1, True), refused
+        assert "without asking for anything" in refused.document["problem"]
+        lines = "from pam_tailscale.host import asking\nasking.ask = lambda *_, **__: []\n"
+        assert switch_without(host, _NO_PROOF + lines, "enable").status == 0
+        assert scene.login("decoy", scene.nodes.stranger).returncode == 0
+    finally:
+        host.install_shims()
+
+
 def test_9_without_taking_back_a_failed_run_stays(scene: Scene) -> None:
     """Sshd goes by what was never seen to work."""
     before = look(scene.host)
