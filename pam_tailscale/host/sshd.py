@@ -146,7 +146,9 @@ def end_waiting(proc: Path = Path("/proc")) -> int:
     latest, quiet_at = now + _SECONDS, now + _QUIET
     while time.monotonic() < min(latest, quiet_at):
         found = [process for process in listeners.processes(proc) if _is_before_login(process, uid)]
-        ours = {end.inode for end in listeners.endpoints(proc, state=None) if in_tailnet(end.address)}
+        # A busy host has very many sockets, and hardly ever somebody who waits.
+        ends = listeners.endpoints(proc, state=None) if found else ()
+        ours = {end.inode for end in ends if in_tailnet(end.address)}
         mine = [process for process in found if listeners.inodes(process) & ours]
         for process in mine:
             with suppress(ProcessLookupError):
