@@ -10,6 +10,7 @@ import re
 import stat
 from pathlib import Path
 
+from pam_tailscale import paths
 from pam_tailscale.model import Account
 
 UID_MIN_DEFAULT = 1000
@@ -39,7 +40,7 @@ def _usable(shell: str) -> bool:
     return stat.S_ISREG(mode) and bool(mode & (stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH))
 
 
-def uid_min(login_defs: Path) -> int:
+def uid_min(login_defs: Path = paths.LOGIN_DEFS) -> int:
     """UID_MIN of login.defs(5): accounts below it are system accounts. Debian's default where it is not set."""
     try:
         text = login_defs.read_text(errors="replace")

@@ -231,8 +231,7 @@ def load_config(path: Path) -> config.Config:
 
 def limits_of(settings: config.Config) -> Limits:
     """The host's own limits under this configuration."""
-    uid_min = localaccounts.uid_min(paths.LOGIN_DEFS)
-    return Limits(settings.mode, settings.allow_root, uid_min, trust_operator=settings.trust_operator)
+    return Limits.of(settings, localaccounts.uid_min())
 
 
 @click.command()

@@ -1,7 +1,9 @@
 """What a decision is made of: everything the agent found out, as values. Gathering it is the agent's business."""
 
 from dataclasses import dataclass
+from typing import Self
 
+from pam_tailscale.config import Config
 from pam_tailscale.model import Account, IPAddress, Mode, Peer, Pin, Reason
 from pam_tailscale.policy.rules import Policy
 
@@ -53,6 +55,11 @@ class Limits:
     """tailscale's operator counts as root: the policy is believed although they could replace it."""
     max_age: float = 60.0
     """Seconds that knowledge may be old."""
+
+    @classmethod
+    def of(cls, settings: Config, uid_min: int) -> Self:
+        """What the agent's configuration says, with UID_MIN of login.defs(5)."""
+        return cls(settings.mode, settings.allow_root, uid_min, trust_operator=settings.trust_operator)
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,6 +122,11 @@ class Examiner:
         return parse_passwd(text)
 
     @functools.cached_property
+    def uid_min(self) -> int:
+        """From which uid on accounts are people's."""
+        return localaccounts.uid_min()
+
+    @functools.cached_property
     def pam(self) -> list[Check]:
         """The checks of PAM."""
         return self._pam()
@@ -165,8 +170,7 @@ class Examiner:
     @functools.cached_property
     def effective(self) -> tuple[effects.Asked, ...]:
         """What sshd's files come to for some connections from the tailnet."""
-        minimum = localaccounts.uid_min(paths.LOGIN_DEFS)
-        people = [one.name for one in self.entries if one.uid >= minimum and one.name != "nobody"]
+        people = [one.name for one in self.entries if one.uid >= self.uid_min and one.name != "nobody"]
         options, ports = self.facts.sshd.options, self.facts.sshd.ports
         users = dict.fromkeys(["root", "nobody", *people[:USERS_MAX]])
         return ask.effects(users, self.own, ports[0] if ports else 22, options)
@@ -306,8 +310,7 @@ class Examiner:
         except PamTailscaleError as err:
             return [*peers.judge(tailnet), *sharing.not_seen(str(err), "pam-tailscale status")]
         config = self.facts.config
-        minimum = localaccounts.uid_min(paths.LOGIN_DEFS)
-        limits = Limits(config.mode, config.allow_root, minimum, trust_operator=config.trust_operator)
+        limits = Limits.of(config, self.uid_min)
         found = sharing.access(tailnet.nodes, look.local_accounts(self.entries), [policy], limits, time.time())
         keys = look.restricted(self.entries, self.facts.sshd.effective)
         return [*peers.judge(tailnet), *sharing.judge(found, keys.options, keys.unread)]

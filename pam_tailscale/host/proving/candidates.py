@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from pam_tailscale import localaccounts, paths, wire
+from pam_tailscale import localaccounts, wire
 from pam_tailscale.model import IPAddress, Reason
 from pam_tailscale.policy.limits import NOLOGIN_SHELLS
 from pam_tailscale.tailnet.localapi import LocalAPI
@@ -81,7 +81,7 @@ def peer_addresses(api: LocalAPI) -> tuple[IPAddress, ...]:
 
 def local_accounts() -> tuple[str, ...]:
     """Accounts of people, by uid, and root at the end."""
-    minimum = localaccounts.uid_min(paths.LOGIN_DEFS)
+    minimum = localaccounts.uid_min()
     people = (entry for entry in pwd.getpwall() if entry.pw_uid >= minimum and entry.pw_uid != _NOBODY)
     names = [entry.pw_name for entry in sorted(people, key=lambda entry: entry.pw_uid) if _has_shell(entry.pw_shell)]
     return (*dict.fromkeys(names), _ROOT)

@@ -187,7 +187,7 @@ def test_people_come_by_their_uids_and_root_last(monkeypatch: pytest.MonkeyPatch
         entry("alice", 1000),
     ]
     monkeypatch.setattr(pwd, "getpwall", lambda: entries)
-    monkeypatch.setattr(localaccounts, "uid_min", lambda _: 1000)
+    monkeypatch.setattr(localaccounts, "uid_min", lambda: 1000)
     assert local_accounts() == ("alice", "bob", "root")
-    monkeypatch.setattr(localaccounts, "uid_min", lambda _: 1001)
+    monkeypatch.setattr(localaccounts, "uid_min", lambda: 1001)
     assert local_accounts() == ("bob", "root")
