@@ -6,7 +6,9 @@ PAM module tells the agent by which interface a connection came in. The other st
 
 import os
 import subprocess
+import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Final
 
 from pam_tailscale.host.proving import namespaces
@@ -15,6 +17,8 @@ from pam_tailscale.model import TAILNET_NETWORKS, IPAddress
 
 _LAN: Final = "proof0"
 _LAN_BITS: Final = 24
+_PORT_RANGE: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
+"""Of the namespace of whoever writes to it, and of IPv6 as well (Linux, Documentation/networking/ip-sysctl.rst)."""
 
 
 def lay(plan: Plan, attempts: Iterable[Attempt]) -> int:
@@ -22,11 +26,24 @@ def lay(plan: Plan, attempts: Iterable[Attempt]) -> int:
     attempts = tuple(attempts)
     namespaces.unshare(namespaces.CLONE_NEWNET)
     clients = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    first, last = client_ports(time.time())
+    _PORT_RANGE.write_text(f"{first} {last}")
     namespaces.unshare(namespaces.CLONE_NEWNET)
     # By a path, so that no process has to be there for the other side.
     _ip(server_commands(plan, attempts, f"/proc/{os.getpid()}/fd/{clients}"))
     _ip(client_commands(plan, attempts), clients)
     return clients
+
+
+def client_ports(now: float) -> tuple[int, int]:
+    """First and last port of the clients, at a time in seconds: others than any proof had in the last ten minutes.
+
+    The agent remembers for a while to which connection it has granted a method. One that an earlier proof left before
+    its session began must not be taken for one of this proof.
+    """
+    blocks, width = 800, 64
+    first = 9600 + int(now) % blocks * width
+    return first, first + width - 1
 
 
 def server_commands(plan: Plan, attempts: Iterable[Attempt], clients: str) -> str:

@@ -1,6 +1,7 @@
 """The network of the proof: what is laid out, and that it carries what it should."""
 
-from pam_tailscale.host.proving.cables import client_commands, server_commands
+from pam_tailscale.agent.methods import KEEP
+from pam_tailscale.host.proving.cables import client_commands, client_ports, server_commands
 from pam_tailscale.host.proving.trial import attempts
 from tests.unit.host.proving import on_stage
 from tests.unit.host.proving.plans import ALICE_V6, PLAN, plan
@@ -17,7 +18,7 @@ given = plan(ifindex=41, deny=("bob", ip_address("fd7a:115c:a1e0::2")))
 tried = attempts(given, any_key=True)
 clients = cables.lay(given, tried)
 found["index"] = socket.if_nametoindex(given.interface)
-found["reached"], found["interfaces"] = 0, []
+found["reached"], found["ports"] = 0, []
 for attempt in tried:
     family = socket.AF_INET if attempt.target.version == 4 else socket.AF_INET6
     with socket.create_server((str(attempt.target), attempt.port), family=family) as listener:
@@ -33,6 +34,7 @@ for attempt in tried:
         with connection:
             os.read(reading, 1)
             found["reached"] += peer[0] == str(attempt.source)
+            found["ports"].append(peer[1])
         os.close(reading), os.close(writing)
         os.waitpid(client, 0)
 found["attempts"] = len(tried)
@@ -44,6 +46,18 @@ def test_every_client_reaches_its_target_from_its_own_address() -> None:
     found = on_stage.run(_CONNECT)
     assert found["reached"] == found["attempts"]
     assert found["index"] == 41
+    first, last = client_ports(0.0)
+    assert max(found["ports"]) - min(found["ports"]) <= last - first
+
+
+def test_no_proof_has_a_port_of_one_that_the_agent_may_remember() -> None:
+    """What an earlier one was granted and did not use. A proof takes longer than the second that tells two apart."""
+    for began in (0.0, 799.0, 1_790_000_000.5):
+        first, last = client_ports(began)
+        assert 1024 < first < last < 65536
+        for later in range(1, int(KEEP) + 60):
+            other_first, other_last = client_ports(began + later)
+            assert other_last < first or last < other_first
 
 
 def test_the_tailnets_cable_has_the_devices_name_and_index() -> None:
