@@ -1,16 +1,13 @@
 """Switching off and removing, while people are at the door, and where it cannot be done."""
 
-import json
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.distro.doors import BURGLARS, INVITED, LAN_AS_ALWAYS, ON_LAN, UNINVITED, Outcome, all_are, tried
+from tests.support.held import Held
 from tests.support.machine import DROP_IN, ENABLE, INSTALL, ROOT_PASSWORD, Machine, Site
-from tests.support.waiting import wait_until
 
-_HELD = "/opt/pam-tailscale/tests/support/held_login.py"
 _REMOVE = "apt-get remove --yes pam-tailscale libpam-tailscale"
 _SSHD_CONFIG = "/etc/ssh/sshd_config"
 ON: dict[str, Outcome] = {**all_are("in", INVITED), **all_are("refused", (*BURGLARS, UNINVITED)), **LAN_AS_ALWAYS}
@@ -33,28 +30,9 @@ def on(machine: Machine, packages: tuple[Path, ...]) -> Machine:
     return machine
 
 
-class Held:
-    """A connection from bob's laptop that is held before it has logged in."""
-
-    def __init__(self, site: Site, machine: Machine, user: str, password: str) -> None:
-        self._box = site.bobs.box
-        self._path = f"/root/{user}"
-        self._box.run(["rm", "-f", f"{self._path}.held", f"{self._path}.go", f"{self._path}.out"])
-        argv = ["/usr/bin/python3", "-W", "ignore", _HELD, machine.known_ipv4, user, password, self._path]
-        self._process: subprocess.Popen[bytes] = self._box.popen(argv, f"{self._path}.out")
-        wait_until(lambda: self._box.exists(f"{self._path}.held"), 20, "the connection is held")
-
-    def goes_on(self) -> dict[str, str]:
-        """What comes of it now."""
-        self._box.write(f"{self._path}.go", "")
-        self._process.wait(60)
-        came: dict[str, str] = json.loads(self._box.read(f"{self._path}.out"))
-        return came
-
-
 def test_a_connection_that_is_held_does_not_walk_in(site: Site, on: Machine) -> None:
     """It began while the drop-in handed it to PAM; when it goes on PAM has nobody to ask any more."""
-    held = [Held(site, on, "decoy", ""), Held(site, on, "root", ROOT_PASSWORD)]
+    held = [Held(site.bobs.box, on.known_ipv4, "decoy", ""), Held(site.bobs.box, on.known_ipv4, "root", ROOT_PASSWORD)]
     on.run("pam-tailscale disable --yes")
     for one in held:
         assert "in" not in one.goes_on().values()
@@ -64,7 +42,7 @@ def test_a_connection_that_is_held_does_not_walk_in(site: Site, on: Machine) -> 
 def test_removing_switches_off_first(site: Site, on: Machine) -> None:
     """Nothing of ours is in force when the program that answers for it goes."""
     assert all_doors(site, on) == ON
-    held = Held(site, on, "decoy", "")
+    held = Held(site.bobs.box, on.known_ipv4, "decoy", "")
     on.run(_REMOVE)
     assert "in" not in held.goes_on().values()
     assert not on.installed("pam-tailscale")

@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.roots import Suite
 from tests.support.scene import Scene
+from tests.support.switching import BROKEN, take_away
 
 _SHOWN = 3000
 """Characters of each log in the report of a failing test."""
@@ -26,6 +27,24 @@ def scene(suite: Suite) -> Iterator[Scene]:
     """A running scene. A test that changes it puts back what it changed."""
     with Scene.of(suite) as running:
         yield running
+
+
+@pytest.fixture(scope="module", params=SUITES)
+def installed(request: pytest.FixtureRequest) -> Iterator[Scene]:
+    """A host on which everything is installed, and nothing switched on."""
+    with Scene.of(request.param) as running:
+        take_away(running.host)
+        running.host.restart_sshd()
+        yield running
+
+
+@pytest.fixture
+def switched_off(installed: Scene) -> Iterator[Scene]:
+    """The same for each test; whatever a test leaves is taken away."""
+    yield installed
+    installed.host.box.run(["rm", "-f", BROKEN])
+    take_away(installed.host)
+    installed.host.restart_sshd()
 
 
 @pytest.hookimpl(wrapper=True)

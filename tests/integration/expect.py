@@ -55,3 +55,8 @@ def lan_as_ever(scene: Scene, *, passwords: bool = True) -> None:
     if passwords:
         let_in(scene.lan_login("alice", password=USER_PASSWORD))
         let_in(scene.lan_login("root", password=ROOT_PASSWORD))
+
+
+def lan_works(scene: Scene) -> bool:
+    """Whether root gets in from elsewhere by password, as always."""
+    return scene.lan_login("root", password=ROOT_PASSWORD).returncode == 0

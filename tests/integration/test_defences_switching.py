@@ -3,20 +3,14 @@
 A defence is taken away by a few lines that run in front of the command and switch a step of it off.
 """
 
-import json
-import subprocess
-from collections.abc import Iterator
-
 import pytest
 
+from tests.integration.expect import lan_works
+from tests.support.held import Held
 from tests.support.host import DROP_IN
-from tests.support.roots import Suite
 from tests.support.scene import Scene, tailnet_address
-from tests.support.switching import Switched, look, switch, switch_on_unproved, switch_without, take_away
-from tests.support.waiting import wait_until
+from tests.support.switching import BROKEN, Switched, look, switch, switch_on_unproved, switch_without
 
-_HELD = "/opt/pam-tailscale/tests/support/held_login.py"
-_BROKEN = "/etc/ssh/sshd_config.d/60-broken.conf"
 # What is wrong shows only once sshd goes by it, and whoever takes it back has no such trouble any more.
 _SSHD_DOES_NOT_ANSWER = """
 from pam_tailscale.errors import HostError
@@ -38,51 +32,20 @@ dropin.text = text
 _NO_PROOF = "from pam_tailscale.host.proving import proof\nproof.prove = lambda plan, say: ()\n"
 
 
-@pytest.fixture(scope="module", params=["bookworm", "trixie"])
-def installed(request: pytest.FixtureRequest) -> Iterator[Scene]:
-    """A host on which everything is installed, and nothing switched on."""
-    suite: Suite = request.param
-    with Scene.of(suite) as scene:
-        take_away(scene.host)
-        scene.host.restart_sshd()
-        yield scene
-
-
 @pytest.fixture
-def scene(installed: Scene) -> Iterator[Scene]:
-    """The same for each test; whatever a test leaves is taken away."""
-    yield installed
-    installed.host.box.run(["rm", "-f", _BROKEN])
-    take_away(installed.host)
-    installed.host.restart_sshd()
-
-
-class Held:
-    """A connection over the tailnet to the account with an empty password, held before it asks."""
-
-    def __init__(self, scene: Scene) -> None:
-        self._box = scene.client.box
-        self._box.run(["rm", "-f", "/root/decoy.held", "/root/decoy.go", "/root/decoy.out"])
-        argv = ["/usr/bin/python3", "-W", "ignore", _HELD, tailnet_address(1, 4), "decoy", "", "/root/decoy"]
-        self._process: subprocess.Popen[bytes] = self._box.popen(argv, "/root/decoy.out")
-        wait_until(lambda: self._box.exists("/root/decoy.held"), 20, "the connection is held")
-
-    def walks_in(self) -> bool:
-        """Whether it is let in when it goes on now, by whatever is left."""
-        self._box.write("/root/decoy.go", "")
-        self._process.wait(60)
-        came: dict[str, str] = json.loads(self._box.read("/root/decoy.out"))
-        return "in" in came.values()
+def scene(switched_off: Scene) -> Scene:
+    """A host on which nothing is switched on."""
+    return switched_off
 
 
 @pytest.mark.parametrize(("patch", "gets_in"), [("", False), ("switch.end_waiting = lambda: 0", True)])
 def test_4_without_ending_them_who_waits_at_the_door_walks_in(scene: Scene, patch: str, *, gets_in: bool) -> None:
     """The connection still goes by the drop-in; in the PAM half's place is what asks for a password, and has none."""
     switch_on_unproved(scene.host)
-    held = Held(scene)
+    held = Held(scene.client.box, tailnet_address(1, 4), "decoy", "")
     lines = f"from pam_tailscale.host import switch\n{patch}\n"
     assert switch_without(scene.host, lines, "disable").status == 0
-    assert held.walks_in() is gets_in
+    assert ("in" in held.goes_on().values()) is gets_in
 
 
 def test_4_without_telling_sshd_the_door_stays_open(scene: Scene) -> None:
@@ -127,12 +90,12 @@ def test_9_without_taking_back_a_failed_run_stays(scene: Scene) -> None:
 def test_9_without_testing_first_an_error_of_somebody_elses_ends_sshd(scene: Scene) -> None:
     """And nobody is let in from anywhere."""
     switch_on_unproved(scene.host)
-    scene.host.box.write(_BROKEN, "NoSuchThing yes\n")
+    scene.host.box.write(BROKEN, "NoSuchThing yes\n")
     assert switch(scene.host, "disable").status == 1
-    assert _lan_works(scene)
+    assert lan_works(scene)
     lines = "from pam_tailscale.host.sshd import Sshd\nSshd.test = lambda self: None\n"
     assert switch_without(scene.host, lines, "disable").status == 1
-    assert not _lan_works(scene)
+    assert not lan_works(scene)
 
 
 def test_2_without_the_proof_a_drop_in_for_everybody_is_one_for_the_lan(scene: Scene) -> None:
@@ -144,17 +107,13 @@ def test_2_without_the_proof_a_drop_in_for_everybody_is_one_for_the_lan(scene: S
     refused = switch_without(scene.host, _FOR_EVERYBODY, "enable")
     assert (refused.status, "the proof failed" in refused.document["problem"]) == (1, True), refused
     assert look(scene.host) == before
-    assert _lan_works(scene)
+    assert lan_works(scene)
     assert not _empty_password_works(scene)
     on: Switched = switch_without(scene.host, _FOR_EVERYBODY + _NO_PROOF, "enable")
     assert on.status == 0, on
     assert scene.login("alice").returncode == 0
-    assert not _lan_works(scene)
+    assert not lan_works(scene)
     assert _empty_password_works(scene) is not scene.host.has_service_names
-
-
-def _lan_works(scene: Scene) -> bool:
-    return scene.lan_login("root", password="root-password").returncode == 0
 
 
 def _empty_password_works(scene: Scene) -> bool:

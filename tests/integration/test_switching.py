@@ -2,44 +2,32 @@
 
 import socket
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.integration.expect import lan_works
 from tests.support import namespaces
-from tests.support.roots import Suite
 from tests.support.scene import LAN, LAN_DEVICE, Scene, tailnet_address
-from tests.support.switching import Looked, disable_in_a_race, killed_at, look, switch, switch_on_unproved, take_away
+from tests.support.switching import (
+    BROKEN,
+    Looked,
+    disable_in_a_race,
+    killed_at,
+    look,
+    switch,
+    switch_on_unproved,
+)
 from tests.support.waiting import wait_until
 
-BROKEN = "/etc/ssh/sshd_config.d/60-broken.conf"
 DROP_IN = "/etc/ssh/sshd_config.d/10-pam-tailscale.conf"
 STAYS = "/var/lib/pam-tailscale/pin.json"
 
 
-@pytest.fixture(scope="module", params=["bookworm", "trixie"])
-def installed(request: pytest.FixtureRequest) -> Iterator[Scene]:
-    """A host on which everything is installed, and nothing switched on."""
-    suite: Suite = request.param
-    with Scene.of(suite) as scene:
-        take_away(scene.host)
-        scene.host.restart_sshd()
-        yield scene
-
-
 @pytest.fixture
-def scene(installed: Scene) -> Iterator[Scene]:
-    """The same for each test; whatever a test leaves is taken away."""
-    yield installed
-    installed.host.box.run(["rm", "-f", BROKEN])
-    take_away(installed.host)
-    installed.host.restart_sshd()
-
-
-def lan_works(scene: Scene) -> bool:
-    """Whether root gets in from elsewhere by password, as always."""
-    return scene.lan_login("root", password="root-password").returncode == 0
+def scene(switched_off: Scene) -> Scene:
+    """A host on which nothing is switched on."""
+    return switched_off
 
 
 def decoy_is_kept_out(scene: Scene) -> bool:

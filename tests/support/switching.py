@@ -70,6 +70,8 @@ sys.argv = ["pam-tailscale", "disable", "--yes", "--json"]
 main()
 """
 
+BROKEN = "/etc/ssh/sshd_config.d/60-broken.conf"
+"""Where a test writes what sshd does not understand."""
 Looked = dict[str, list[Any]]
 
 

@@ -5,8 +5,6 @@ import pytest
 from pam_tailscale.host.report import Report
 from tests.unit.cli.conftest import Coming, Run
 
-OFF = Report(on=False, changed=True)
-
 
 @pytest.mark.parametrize(
     ("report", "status", "says"),
@@ -22,16 +20,6 @@ def test_disable(run: Run, coming_to: Coming, report: Report, status: int, says:
     ran = run("disable")
     assert (ran.status, ran.out) == (status, says)
     assert switched.ran == [({"dry_run": False},)]
-
-
-def test_only_root_may(run: Run, coming_to: Coming, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever else tries is told how."""
-    switched = coming_to(OFF)
-    monkeypatch.setattr("os.geteuid", lambda: 1000)
-    ran = run("disable")
-    assert "run 'sudo pam-tailscale disable'" in ran.err
-    assert ran.status == 3
-    assert switched.ran == []
 
 
 def test_its_help_says_what_stays(run: Run) -> None:

@@ -78,13 +78,3 @@ def test_the_document(run: Run, coming_to: Coming) -> None:
     ]
     assert switched.person.quiet
     assert not switched.person.yes
-
-
-def test_only_root_may(run: Run, coming_to: Coming, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever else tries is told how."""
-    switched = coming_to(ON)
-    monkeypatch.setattr("os.geteuid", lambda: 1000)
-    ran = run("enable")
-    assert "run 'sudo pam-tailscale enable'" in ran.err
-    assert ran.status == 3
-    assert switched.ran == []

@@ -70,3 +70,14 @@ def test_differences_that_were_made_are_not_shown_again(
     """Whoever agreed to them has seen them."""
     print_diff(report, dry_run=dry_run)
     assert capsys.readouterr().out == out
+
+
+@pytest.mark.parametrize("command", ["enable", "disable"])
+def test_only_root_may(run: Run, coming_to: Coming, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """Whoever else tries is told how."""
+    switched = coming_to(DONE)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    ran = run(command)
+    assert f"run 'sudo pam-tailscale {command}'" in ran.err
+    assert ran.status == 3
+    assert switched.ran == []

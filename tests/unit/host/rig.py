@@ -50,7 +50,7 @@ class RecordingSshd(Sshd):
             raise HostError(self.complaint)
 
     def effective(self, options: Sequence[str], spec: str) -> Effective:
-        raise NotImplementedError(options, spec)
+        raise AssertionError(f"switching asks for no settings: {options}, {spec}")
 
     def reload(self) -> bool:
         if not self.up:
