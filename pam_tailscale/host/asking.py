@@ -165,11 +165,11 @@ def none(account: str, address: str, port: int) -> Answer:
 def at_own_addresses(ends: Iterable[_End], own: Iterable[IPAddress]) -> list[tuple[IPAddress, _End]]:
     """The node's addresses, each with the sockets at which a connection to it arrives, by port."""
     known = tuple(ends)
-    return [(address, end) for address in own for end in _one_of_each_port(known, address)]
+    return [(address, end) for address in own for end in _first_of_each_port(known, address)]
 
 
-def _one_of_each_port(ends: Sequence[_End], address: IPAddress) -> list[_End]:
-    found = {end.port: end for end in ends if _takes(end, address)}
+def _first_of_each_port(ends: Sequence[_End], address: IPAddress) -> list[_End]:
+    found = {end.port: end for end in reversed(ends) if _takes(end, address)}
     for end in ends:
         if end.port not in found and _may_take(end, address) and _answers(address, end.port):
             found[end.port] = end

@@ -120,6 +120,13 @@ def test_a_socket_of_systemds_takes_both() -> None:
         ]
 
 
+def test_the_first_of_several_sockets_at_a_port() -> None:
+    """One that two processes have is asked about once, and not as the later one's."""
+    own = ipaddress.ip_address("100.64.0.1")
+    ends = [Endpoint(own, 2222, 1), Endpoint(own, 22, 2), Endpoint(own, 22, 3)]
+    assert asking.at_own_addresses(ends, [own]) == [(own, ends[1]), (own, ends[0])]
+
+
 def test_a_connection_as_sshd_asks_for_it() -> None:
     """Every criterion that a Match may have, so that none is left to chance, and the listener's own options."""
     asked = []
