@@ -17,6 +17,11 @@ from pam_tailscale.model import TAILNET_NETWORKS, IPAddress
 
 _LAN: Final = "proof0"
 _LAN_BITS: Final = 24
+_FIRST_PORT: Final = 9600
+_BLOCK: Final = 64
+"""Ports of one proof; no address of its clients needs more than a few."""
+_BLOCKS: Final = 800
+"""One for each second, then they begin anew. The last port of all is 60799."""
 _PORT_RANGE: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 """Of the namespace of whoever writes to it, and of IPv6 as well (Linux, Documentation/networking/ip-sysctl.rst)."""
 
@@ -36,14 +41,13 @@ def lay(plan: Plan, attempts: Iterable[Attempt]) -> int:
 
 
 def client_ports(now: float) -> tuple[int, int]:
-    """First and last port of the clients, at a time in seconds: others than any proof had in the last ten minutes.
+    """First and last port of the clients, at a time in seconds: others than any proof had in the last 800 s.
 
     The agent remembers for a while to which connection it has granted a method. One that an earlier proof left before
     its session began must not be taken for one of this proof.
     """
-    blocks, width = 800, 64
-    first = 9600 + int(now) % blocks * width
-    return first, first + width - 1
+    first = _FIRST_PORT + int(now) % _BLOCKS * _BLOCK
+    return first, first + _BLOCK - 1
 
 
 def server_commands(plan: Plan, attempts: Iterable[Attempt], clients: str) -> str:
