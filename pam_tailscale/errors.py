@@ -36,6 +36,21 @@ class PolicyShapeError(PamTailscaleError):
     """The SSH policy has a shape this version does not know. It is refused, never guessed at."""
 
 
+class PolicyFileError(PamTailscaleError):
+    """A policy file that the control plane would refuse, or that cannot be read. The text names file, line, column."""
+
+    def __init__(self, message: str, file: str, line: int = 0, column: int = 0) -> None:
+        place = f"{file}:{line}:{column}" if line else file
+        super().__init__(f"{place}: {message}")
+        self.message = message
+        """What is wrong, without the place."""
+        self.file = file
+        self.line = line
+        """Counted from 1; 0 where no line is to blame."""
+        self.column = column
+        """In characters, counted from 1."""
+
+
 class CheckError(PamTailscaleError):
     """What a check needs cannot be asked, or answered in a way that must not be used: nobody passes by it."""
 

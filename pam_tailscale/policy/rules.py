@@ -51,6 +51,8 @@ class Action:
     allow_remote_port_forwarding: bool = False
     recorders: tuple[str, ...] = ()
     on_recording_failure: bool = False
+    period: float | None = None
+    """Of a check: seconds for which an authentication counts, 0 for always. A policy file says it, the wire never."""
     unknown: tuple[str, ...] = ()
 
 

@@ -1,0 +1,258 @@
+"""A policy file as records: the sections that say who may log in, validated as the control plane validates them.
+
+Only what the file itself says is looked at; who and what is in the tailnet is compile.py's business. Keys are read
+whatever their case, as Go's encoding/json does. Messages that the control plane is known to give are in its words.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pam_tailscale.policy import godurations, hujson
+from pam_tailscale.policy.godurations import quote
+from pam_tailscale.policy.hujson import Document, Path
+from pam_tailscale.policy.selectors import NONROOT, Selector
+from pam_tailscale.policy.selectors import parse as selector
+
+ACTIONS: Final = ("accept", "check")
+PERIOD_DEFAULT: Final = 12 * 3600.0
+"""Seconds for which an authentication counts where a check rule does not say (Tailscale's documentation)."""
+PERIOD_MIN: Final = 60.0
+"""Seconds; a shorter period acts as this, but 0, which is `always`."""
+_PERIOD_MAX: Final = 168 * 3600 * 1_000_000_000
+_ALWAYS: Final = "always"
+_TAG: Final = re.compile(r"tag:[A-Za-z]")
+_LOCALPART: Final = re.compile(r"localpart:\*@(.+)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class SSHEntry:
+    """One entry of the `ssh` section."""
+
+    number: int
+    """Counted from 1, in the file's order."""
+    action: str
+    sources: tuple[Selector, ...]
+    destinations: tuple[Selector, ...]
+    users: tuple[str, ...]
+    """As written, without the spaces around them."""
+    period: float
+    """Seconds for which an authentication counts, 0 for always; of a check."""
+    accept_env: tuple[str, ...]
+    path: Path
+    """Where it stands."""
+
+    @property
+    def localparts(self) -> tuple[str, ...]:
+        """Domains of `localpart:*@domain`."""
+        return tuple(match[1] for user in self.users if (match := _LOCALPART.fullmatch(user)))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Accounts that are named themselves, root aside."""
+        return tuple(user for user in self.users if user not in ("root", NONROOT) and not _LOCALPART.fullmatch(user))
+
+
+@dataclass(frozen=True, slots=True)
+class SSHTest:
+    """One entry of the `sshTests` section: what must be true of the policy."""
+
+    number: int
+    source: str
+    destinations: tuple[Selector, ...]
+    accept: tuple[str, ...]
+    deny: tuple[str, ...]
+    check: tuple[str, ...]
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFile:
+    """What a policy file says about SSH, with what it needs for that."""
+
+    document: Document
+    ssh: tuple[SSHEntry, ...] = ()
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """`group:x` to login names."""
+    tag_owners: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    ssh_tests: tuple[SSHTest, ...] = ()
+
+
+def read(data: bytes, name: str) -> PolicyFile:
+    """Read a policy file's content. Raises PolicyFileError with file, line and column."""
+    document = hujson.parse(data, name)
+    reader = _Reader(document)
+    top = reader.fields(document.value, ())
+    groups = {key: reader.texts(value, path) for key, value, path in reader.members(top.get("groups"))}
+    tag_owners = {key: reader.texts(value, path) for key, value, path in reader.members(top.get("tagowners"))}
+    hosts = {key: reader.text(value, path) for key, value, path in reader.members(top.get("hosts"))}
+    _check_groups(document, groups, top)
+    _check_tags(document, tag_owners, top)
+    ssh = tuple(_entry(reader, *item) for item in reader.items(top.get("ssh")))
+    tests = tuple(_test(reader, *item) for item in reader.items(top.get("sshtests")))
+    return PolicyFile(document, ssh, groups, tag_owners, hosts, tests)
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    value: Any
+    path: Path
+
+
+class _Reader:
+    """Takes typed values out of a document. Null is the same as absent, as Go reads it."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+
+    def fields(self, value: Any, path: Path, known: Iterable[str] | None = None) -> dict[str, _Field]:
+        """An object's members by their name in lower case. With `known`, others are refused."""
+        if not isinstance(value, dict):
+            raise self.document.error(path, "an object is expected here: { … }")
+        found: dict[str, _Field] = {}
+        for key, member in value.items():
+            here = (*path, key)
+            name = key.casefold()
+            if name in found:
+                raise self.document.error(
+                    here, f"this is {quote(key)} once more, in another spelling: keep one of them"
+                )
+            if known is not None and name not in known:
+                raise self.document.error(here, f"unknown field {quote(key)}")
+            if member is not None:
+                found[name] = _Field(member, here)
+        return found
+
+    def members(self, section: _Field | None) -> Iterator[tuple[str, Any, Path]]:
+        """Key, value and place of an object's members, whose keys are names of the administrator's."""
+        if section is None:
+            return
+        if not isinstance(section.value, dict):
+            raise self.document.error(section.path, "an object is expected here: { … }")
+        for key, value in section.value.items():
+            yield key.strip(), value, (*section.path, key)
+
+    def items(self, section: _Field | None) -> Iterator[tuple[int, Any, Path]]:
+        """Number from 1, value and place of a list's items."""
+        if section is None:
+            return
+        if not isinstance(section.value, list):
+            raise self.document.error(section.path, "a list is expected here: [ … ]")
+        for position, value in enumerate(section.value):
+            yield position + 1, value, (*section.path, position)
+
+    def text(self, value: Any, path: Path) -> str:
+        """A text, without the spaces around it."""
+        if not isinstance(value, str):
+            raise self.document.error(path, "a text in double quotes is expected here")
+        return value.strip()
+
+    def texts(self, value: Any, path: Path) -> tuple[str, ...]:
+        """A list of texts, without the spaces around each."""
+        if not isinstance(value, list):
+            raise self.document.error(path, "a list is expected here: [ … ]")
+        return tuple(self.text(item, (*path, position)) for position, item in enumerate(value))
+
+    def list_of(self, fields: Mapping[str, _Field], name: str) -> tuple[str, ...]:
+        """The texts of a field, none where it is absent."""
+        found = fields.get(name)
+        return () if found is None else self.texts(found.value, found.path)
+
+
+def _check_groups(document: Document, groups: Mapping[str, tuple[str, ...]], top: Mapping[str, _Field]) -> None:
+    for name in sorted(groups, reverse=True):  # which of several the control plane names
+        path = (*top["groups"].path, name)
+        if not name.startswith("group:"):
+            raise document.error(path, f"groups[{quote(name)}]: names of groups begin with 'group:'")
+        for position, member in enumerate(groups[name]):
+            if member.startswith("group:"):
+                message = f"groups[{quote(name)}]: {quote(member)}: group members cannot be recursive"
+                raise document.error((*path, position), message)
+
+
+def _check_tags(document: Document, tag_owners: Mapping[str, tuple[str, ...]], top: Mapping[str, _Field]) -> None:
+    for name in tag_owners:
+        path = (*top["tagowners"].path, name)
+        if not name.startswith("tag:"):
+            raise document.error(path, f"tagOwners[{quote(name)}]: names of tags begin with 'tag:'")
+        if not _TAG.match(name):
+            message = f"tagOwners[{quote(name)}]: tag names must start with a letter, after 'tag:'"
+            raise document.error(path, message)
+
+
+_ENTRY_FIELDS: Final = frozenset({"action", "src", "dst", "users", "checkperiod", "acceptenv"})
+_TEST_FIELDS: Final = frozenset({"src", "dst", "accept", "deny", "check"})
+
+
+def _entry(reader: _Reader, number: int, value: Any, path: Path) -> SSHEntry:
+    fields = reader.fields(value, path, _ENTRY_FIELDS)
+    return SSHEntry(
+        number=number,
+        action=_action(reader, fields.get("action"), path),
+        sources=tuple(selector(text) for text in reader.list_of(fields, "src")),
+        destinations=tuple(selector(text) for text in reader.list_of(fields, "dst")),
+        users=_users(reader, fields.get("users"), path),
+        period=_period(reader, fields.get("checkperiod")),
+        accept_env=_accept_env(reader, fields),
+        path=path,
+    )
+
+
+def _action(reader: _Reader, found: _Field | None, path: Path) -> str:
+    text = "" if found is None else reader.text(found.value, found.path)
+    if found is None or not text:
+        raise reader.document.error(path if found is None else found.path, "action must be specified")
+    if text not in ACTIONS:
+        raise reader.document.error(found.path, f"{quote(text)} is not a valid action")
+    return text
+
+
+def _users(reader: _Reader, found: _Field | None, path: Path) -> tuple[str, ...]:
+    users = () if found is None else reader.texts(found.value, found.path)
+    if found is None or not users:
+        raise reader.document.error(path if found is None else found.path, "users must be specified")
+    for position, user in enumerate(users):
+        if user in ("", "*"):
+            raise reader.document.error((*found.path, position), f"user {quote(user)} is not valid")
+    return users
+
+
+def _period(reader: _Reader, found: _Field | None) -> float:
+    text = "" if found is None else reader.text(found.value, found.path)
+    if found is None or not text:
+        return PERIOD_DEFAULT
+    if text == _ALWAYS:
+        return 0.0
+    try:
+        nanoseconds = godurations.parse(text)
+    except ValueError as err:
+        raise reader.document.error(found.path, str(err)) from None
+    written = godurations.text_of(nanoseconds)
+    if nanoseconds < 0:
+        raise reader.document.error(found.path, f"checkPeriod {written} must be a positive duration")
+    if nanoseconds > _PERIOD_MAX:
+        raise reader.document.error(found.path, f"checkPeriod {written} is above the max (168h)")
+    return max(nanoseconds / 1e9, PERIOD_MIN) if nanoseconds else 0.0
+
+
+def _accept_env(reader: _Reader, fields: Mapping[str, _Field]) -> tuple[str, ...]:
+    patterns = reader.list_of(fields, "acceptenv")
+    if "" in patterns:
+        path = (*fields["acceptenv"].path, patterns.index(""))
+        raise reader.document.error(path, "acceptEnv values cannot be empty")
+    return patterns
+
+
+def _test(reader: _Reader, number: int, value: Any, path: Path) -> SSHTest:
+    fields = reader.fields(value, path, _TEST_FIELDS)
+    source = fields.get("src")
+    text = "" if source is None else reader.text(source.value, source.path)
+    destinations = tuple(selector(one) for one in reader.list_of(fields, "dst"))
+    if not text:
+        raise reader.document.error(path, "an SSH test needs a src: who logs in")
+    if not destinations:
+        raise reader.document.error(path, "an SSH test needs a dst: where they log in")
+    accept, deny, check = (reader.list_of(fields, name) for name in ("accept", "deny", "check"))
+    return SSHTest(number, text, destinations, accept, deny, check, path)
