@@ -10,6 +10,7 @@ import click
 from pam_tailscale import wire
 from pam_tailscale.cli.options import agent_options, read_address
 from pam_tailscale.cli.output import ExitCode, print_json, print_line, print_pairs, print_table
+from pam_tailscale.cli.rules import rule_rows
 from pam_tailscale.client import ask_explanation
 from pam_tailscale.model import IPAddress
 
@@ -81,13 +82,7 @@ def _print(document: dict[str, Any]) -> None:
     )
     if document["rules"]:
         print_line("")
-        print_table(
-            ["rule", "action", "accounts", ""],
-            (
-                [f"{one['source']} {one['rule']}", one["action"], _users(one["users"]), _why(one)]
-                for one in document["rules"]
-            ),
-        )
+        print_table(["rule", "action", "accounts", ""], rule_rows(document["rules"]))
 
 
 def _check(check: dict[str, Any] | None) -> list[tuple[str, str]]:
@@ -101,19 +96,3 @@ def _check(check: dict[str, Any] | None) -> list[tuple[str, str]]:
         ("last passed", last),
         ("valid until", check["until"] or "not now"),
     ]
-
-
-def _users(users: dict[str, str]) -> str:
-    """A rule's accounts: `* but root`, `deploy`, `ops as deploy`."""
-    shown = [name if local in ("=", name) else f"{name} as {local}" for name, local in users.items() if local]
-    blocked = [name for name, local in users.items() if not local]
-    return ", ".join(shown) + (f" but {', '.join(blocked)}" if blocked else "")
-
-
-def _why(rule: dict[str, Any]) -> str:
-    notes = [rule["why"]]
-    if rule["not_enforced"]:
-        notes.append(f"demands what cannot be enforced: {', '.join(rule['not_enforced'])}")
-    if rule["unknown_fields"]:
-        notes.append(f"has unknown fields: {', '.join(rule['unknown_fields'])}")
-    return "; ".join(notes)

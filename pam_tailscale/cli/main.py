@@ -7,6 +7,7 @@ import click
 from pam_tailscale import __version__
 from pam_tailscale.cli import check, disable, doctor, enable, explain, status, whois
 from pam_tailscale.cli.output import ExitCode, complain
+from pam_tailscale.cli.policy import group as policy
 from pam_tailscale.errors import PamTailscaleError
 
 
@@ -33,6 +34,7 @@ for command in (
     whois.whois,
     explain.explain,
     check.check,
+    policy.policy,
 ):
     cli.add_command(command)
 

@@ -32,6 +32,11 @@ def print_json(document: Mapping[str, Any]) -> None:
     sys.stdout.write(json.dumps(document, indent=2) + "\n")
 
 
+def print_text(text: str) -> None:
+    """A document for programs that is not JSON; whoever makes it has escaped what has to be."""
+    sys.stdout.write(text)
+
+
 def print_line(text: str, style: str = "") -> None:
     """One line for people."""
     _console().print(Text(shown(text), style=style))

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pam_tailscale.errors import TailscaledError
 from pam_tailscale.model import IPAddress, Peer, parse_address
-from pam_tailscale.tailnet.records import BusEvent, PeerStatus, Prefs, Status
+from pam_tailscale.tailnet.records import BusEvent, NodeStatus, PeerStatus, Prefs, Status
 from pam_tailscale.tailnet.trouble import shown
 
 T = TypeVar("T")
@@ -81,6 +81,29 @@ def peers(raw: Object) -> tuple[PeerStatus, ...]:
         )
         for one in found
     )
+
+
+def nodes(raw: Object) -> tuple[NodeStatus, ...]:
+    """This node and its peers in a `status`, without those that another tailnet shares. Raises TailscaledError."""
+    this, others = _part(raw, "Self"), _part(raw, "Peer").values()
+    found = (_object(one, "Peer") for one in ([this, *others] if this else others))
+    return tuple(
+        NodeStatus(
+            stable_id=_may(one, "ID", ""),
+            name=_may(one, "DNSName", "").removesuffix(".") or _may(one, "HostName", ""),
+            addresses=tuple(_address(text) for text in _texts(one, "TailscaleIPs")),
+            user_id=_need(one, "UserID", int),
+            tags=_texts(one, "Tags"),
+        )
+        for one in found
+        if not _may(one, "ShareeNode", default=False)
+    )
+
+
+def logins(raw: Object) -> dict[int, str]:
+    """User id to login name, of a `status`. Raises TailscaledError."""
+    profiles = (_object(one, "User") for one in _part(raw, "User").values())
+    return {_need(one, "ID", int): _need(one, "LoginName", str) for one in profiles}
 
 
 def prefs(raw: Object) -> Prefs:

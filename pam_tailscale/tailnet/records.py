@@ -51,6 +51,18 @@ class PeerStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """This node or a peer in tailscaled's `status`, as a policy names it."""
+
+    stable_id: str
+    name: str
+    """MagicDNS name without the final dot; the host's own name where there is none."""
+    addresses: tuple[IPAddress, ...]
+    user_id: int
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Prefs:
     """The settings of tailscaled that matter for who may log in (ipn, Prefs)."""
 

@@ -1,0 +1,30 @@
+"""Results of sshTests as JUnit XML, which CI systems read. Pure."""
+
+from collections.abc import Sequence
+from xml.sax.saxutils import escape, quoteattr
+
+from pam_tailscale.cli.output import shown
+from pam_tailscale.policy.sshtests import Result
+
+
+def document(results: Sequence[Result], suite: str) -> str:
+    """The whole document; each result is a test case."""
+    failed = sum(not result.passed for result in results)
+    head = f'<testsuite name={_attribute(suite)} tests="{len(results)}" failures="{failed}">'
+    lines = ['<?xml version="1.0" encoding="UTF-8"?>', head, *(_case(result) for result in results), "</testsuite>"]
+    return "\n".join(lines) + "\n"
+
+
+def _case(result: Result) -> str:
+    wanted = result.wanted.value if result.wanted is not None else "valid"
+    name = f"{result.source} as {result.user} on {result.destination}: {wanted}"
+    start = f"  <testcase classname={_attribute(f'sshTests.{result.test}')} name={_attribute(name)}"
+    if result.passed:
+        return f"{start}/>"
+    by_rule = f", by ssh rule {result.rule}" if result.rule is not None else ""
+    text = f"wanted {wanted}, found {result.found}{by_rule}"
+    return f"{start}>\n    <failure message={_attribute(text)}>{escape(shown(text))}</failure>\n  </testcase>"
+
+
+def _attribute(text: str) -> str:
+    return quoteattr(shown(text))
