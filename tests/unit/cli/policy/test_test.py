@@ -1,0 +1,65 @@
+"""`policy test`: what each of the sshTests comes to."""
+
+import pytest
+
+from tests.unit.cli.conftest import Run
+from tests.unit.cli.policy.conftest import POLICY, Write
+
+
+def test_all_pass(run: Run, policy: str, tailnet: str) -> None:
+    """With the rule that decided."""
+    ran = run("policy", "test", policy, "--tailnet", tailnet)
+    assert ran.status == 0
+    lines = [line.split() for line in ran.out.splitlines()]
+    assert lines[1] == ["1", "pass", "alice@example.com", "web.tailnet.example", "deploy", "accept", "accept", "2"]
+    assert lines[2] == ["1", "pass", "alice@example.com", "web.tailnet.example", "root", "check", "check", "1"]
+    assert ran.out.splitlines()[-1] == "2 passed, 0 failed"
+
+
+def test_one_fails(run: Run, write: Write, tailnet: str) -> None:
+    """The exit status says so, and the row."""
+    path = write(POLICY.replace('"accept": ["deploy"]', '"deny": ["deploy"]'))
+    ran = run("policy", "test", path, "--tailnet", tailnet)
+    assert ran.status == 1
+    assert ["1", "FAIL", "alice@example.com", "web.tailnet.example", "deploy", "deny", "accept", "2"] in [
+        line.split() for line in ran.out.splitlines()
+    ]
+    ran = run("policy", "test", path, "--tailnet", tailnet, "--json")
+    assert (ran.status, ran.document["passed"]) == (1, False)
+    assert ran.document["tests"][0] == {
+        "test": 1,
+        "passed": False,
+        "src": "alice@example.com",
+        "dst": "web.tailnet.example",
+        "user": "deploy",
+        "wanted": "deny",
+        "found": "accept",
+        "rule": 2,
+    }
+
+
+def test_junit(run: Run, policy: str, tailnet: str) -> None:
+    """A suite, with a case for each."""
+    ran = run("policy", "test", policy, "--tailnet", tailnet, "--junit")
+    assert ran.status == 0
+    assert ran.out.startswith('<?xml version="1.0" encoding="UTF-8"?>\n')
+    assert 'tests="2" failures="0"' in ran.out
+
+
+def test_without_tests(run: Run, write: Write, tailnet: str) -> None:
+    """Nothing failed, and it is not passed over in silence."""
+    ran = run("policy", "test", write("{}"), "--tailnet", tailnet)
+    assert (ran.status, ran.out) == (0, "the file has no sshTests\n")
+
+
+@pytest.mark.parametrize("options", [(), ("--json",), ("--junit",)], ids=["text", "JSON", "JUnit"])
+def test_a_file_that_the_control_plane_refuses(run: Run, write: Write, tailnet: str, options: tuple[str, ...]) -> None:
+    """No test of it means anything."""
+    ran = run("policy", "test", write('{"ssh": [{}]}'), "--tailnet", tailnet, *options)
+    assert (ran.status, ran.out) == (3, "")
+    assert "1:10: action must be specified" in ran.err
+
+
+def test_two_formats_at_once(run: Run, policy: str, tailnet: str) -> None:
+    """Are one too many."""
+    assert run("policy", "test", policy, "--tailnet", tailnet, "--json", "--junit").status == 2

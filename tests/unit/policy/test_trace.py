@@ -1,0 +1,26 @@
+"""What became of a rule, in words."""
+
+import pytest
+
+from pam_tailscale.policy.evaluate import Mismatch
+from pam_tailscale.policy.rules import parse_rule
+from pam_tailscale.policy.trace import action_word, document
+from tests.support.facts import ACCEPT, CHECK, REJECT, rule
+
+
+@pytest.mark.parametrize("mismatch", list(Mismatch))
+def test_every_outcome_has_its_words(mismatch: Mismatch) -> None:
+    """An expired rule says when."""
+    found = document("file", parse_rule(rule({"*": "="}) | {"ruleExpires": "2027-01-15T08:00:00Z"}, 3), mismatch)
+    assert (found["source"], found["rule"], found["outcome"]) == ("file", 3, mismatch.value)
+    assert found["why"]
+    assert ("2027-01-15T08:00:00" in found["why"]) is (mismatch is Mismatch.EXPIRED)
+
+
+@pytest.mark.parametrize(
+    ("action", "word"),
+    [(ACCEPT, "accept"), (REJECT, "reject"), (CHECK, "check"), ({}, "malformed"), (None, "none")],
+)
+def test_action_words(action: object, word: str) -> None:
+    """What a rule does."""
+    assert action_word(parse_rule(rule({}, action), 1)) == word
