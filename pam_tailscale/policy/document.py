@@ -5,13 +5,14 @@ whatever their case, as Go's encoding/json does. Messages that the control plane
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pam_tailscale.policy import godurations, hujson
 from pam_tailscale.policy.godurations import quote
 from pam_tailscale.policy.hujson import Document, Path
+from pam_tailscale.policy.reading import Field, Reader
 from pam_tailscale.policy.selectors import NONROOT, Selector
 from pam_tailscale.policy.selectors import parse as selector
 
@@ -83,7 +84,7 @@ class PolicyFile:
 def read(data: bytes, name: str) -> PolicyFile:
     """Read a policy file's content. Raises PolicyFileError with file, line and column."""
     document = hujson.parse(data, name)
-    reader = _Reader(document)
+    reader = Reader(document)
     top = reader.fields(document.value, ())
     groups = {key: reader.texts(value, path) for key, value, path in reader.members(top.get("groups"))}
     tag_owners = {key: reader.texts(value, path) for key, value, path in reader.members(top.get("tagowners"))}
@@ -95,73 +96,7 @@ def read(data: bytes, name: str) -> PolicyFile:
     return PolicyFile(document, ssh, groups, tag_owners, hosts, tests)
 
 
-@dataclass(frozen=True, slots=True)
-class _Field:
-    value: Any
-    path: Path
-
-
-class _Reader:
-    """Takes typed values out of a document. Null is the same as absent, as Go reads it."""
-
-    def __init__(self, document: Document) -> None:
-        self.document = document
-
-    def fields(self, value: Any, path: Path, known: Iterable[str] | None = None) -> dict[str, _Field]:
-        """An object's members by their name in lower case. With `known`, others are refused."""
-        if not isinstance(value, dict):
-            raise self.document.error(path, "an object is expected here: { … }")
-        found: dict[str, _Field] = {}
-        for key, member in value.items():
-            here = (*path, key)
-            name = key.casefold()
-            if name in found:
-                raise self.document.error(
-                    here, f"this is {quote(key)} once more, in another spelling: keep one of them"
-                )
-            if known is not None and name not in known:
-                raise self.document.error(here, f"unknown field {quote(key)}")
-            if member is not None:
-                found[name] = _Field(member, here)
-        return found
-
-    def members(self, section: _Field | None) -> Iterator[tuple[str, Any, Path]]:
-        """Key, value and place of an object's members, whose keys are names of the administrator's."""
-        if section is None:
-            return
-        if not isinstance(section.value, dict):
-            raise self.document.error(section.path, "an object is expected here: { … }")
-        for key, value in section.value.items():
-            yield key.strip(), value, (*section.path, key)
-
-    def items(self, section: _Field | None) -> Iterator[tuple[int, Any, Path]]:
-        """Number from 1, value and place of a list's items."""
-        if section is None:
-            return
-        if not isinstance(section.value, list):
-            raise self.document.error(section.path, "a list is expected here: [ … ]")
-        for position, value in enumerate(section.value):
-            yield position + 1, value, (*section.path, position)
-
-    def text(self, value: Any, path: Path) -> str:
-        """A text, without the spaces around it."""
-        if not isinstance(value, str):
-            raise self.document.error(path, "a text in double quotes is expected here")
-        return value.strip()
-
-    def texts(self, value: Any, path: Path) -> tuple[str, ...]:
-        """A list of texts, without the spaces around each."""
-        if not isinstance(value, list):
-            raise self.document.error(path, "a list is expected here: [ … ]")
-        return tuple(self.text(item, (*path, position)) for position, item in enumerate(value))
-
-    def list_of(self, fields: Mapping[str, _Field], name: str) -> tuple[str, ...]:
-        """The texts of a field, none where it is absent."""
-        found = fields.get(name)
-        return () if found is None else self.texts(found.value, found.path)
-
-
-def _check_groups(document: Document, groups: Mapping[str, tuple[str, ...]], top: Mapping[str, _Field]) -> None:
+def _check_groups(document: Document, groups: Mapping[str, tuple[str, ...]], top: Mapping[str, Field]) -> None:
     for name in sorted(groups, reverse=True):  # which of several the control plane names
         path = (*top["groups"].path, name)
         if not name.startswith("group:"):
@@ -172,7 +107,7 @@ def _check_groups(document: Document, groups: Mapping[str, tuple[str, ...]], top
                 raise document.error((*path, position), message)
 
 
-def _check_tags(document: Document, tag_owners: Mapping[str, tuple[str, ...]], top: Mapping[str, _Field]) -> None:
+def _check_tags(document: Document, tag_owners: Mapping[str, tuple[str, ...]], top: Mapping[str, Field]) -> None:
     for name in tag_owners:
         path = (*top["tagowners"].path, name)
         if not name.startswith("tag:"):
@@ -186,7 +121,7 @@ _ENTRY_FIELDS: Final = frozenset({"action", "src", "dst", "users", "checkperiod"
 _TEST_FIELDS: Final = frozenset({"src", "dst", "accept", "deny", "check"})
 
 
-def _entry(reader: _Reader, number: int, value: Any, path: Path) -> SSHEntry:
+def _entry(reader: Reader, number: int, value: Any, path: Path) -> SSHEntry:
     fields = reader.fields(value, path, _ENTRY_FIELDS)
     return SSHEntry(
         number=number,
@@ -200,7 +135,7 @@ def _entry(reader: _Reader, number: int, value: Any, path: Path) -> SSHEntry:
     )
 
 
-def _action(reader: _Reader, found: _Field | None, path: Path) -> str:
+def _action(reader: Reader, found: Field | None, path: Path) -> str:
     text = "" if found is None else reader.text(found.value, found.path)
     if found is None or not text:
         raise reader.document.error(path if found is None else found.path, "action must be specified")
@@ -209,7 +144,7 @@ def _action(reader: _Reader, found: _Field | None, path: Path) -> str:
     return text
 
 
-def _users(reader: _Reader, found: _Field | None, path: Path) -> tuple[str, ...]:
+def _users(reader: Reader, found: Field | None, path: Path) -> tuple[str, ...]:
     users = () if found is None else reader.texts(found.value, found.path)
     if found is None or not users:
         raise reader.document.error(path if found is None else found.path, "users must be specified")
@@ -219,7 +154,7 @@ def _users(reader: _Reader, found: _Field | None, path: Path) -> tuple[str, ...]
     return users
 
 
-def _period(reader: _Reader, found: _Field | None) -> float:
+def _period(reader: Reader, found: Field | None) -> float:
     text = "" if found is None else reader.text(found.value, found.path)
     if found is None or not text:
         return PERIOD_DEFAULT
@@ -237,7 +172,7 @@ def _period(reader: _Reader, found: _Field | None) -> float:
     return max(nanoseconds / 1e9, PERIOD_MIN) if nanoseconds else 0.0
 
 
-def _accept_env(reader: _Reader, fields: Mapping[str, _Field]) -> tuple[str, ...]:
+def _accept_env(reader: Reader, fields: Mapping[str, Field]) -> tuple[str, ...]:
     patterns = reader.list_of(fields, "acceptenv")
     if "" in patterns:
         path = (*fields["acceptenv"].path, patterns.index(""))
@@ -245,7 +180,7 @@ def _accept_env(reader: _Reader, fields: Mapping[str, _Field]) -> tuple[str, ...
     return patterns
 
 
-def _test(reader: _Reader, number: int, value: Any, path: Path) -> SSHTest:
+def _test(reader: Reader, number: int, value: Any, path: Path) -> SSHTest:
     fields = reader.fields(value, path, _TEST_FIELDS)
     source = fields.get("src")
     text = "" if source is None else reader.text(source.value, source.path)
