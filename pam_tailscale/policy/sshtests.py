@@ -41,6 +41,10 @@ class Result:
     """`accept`, `check`, `deny`, or why it could not be told."""
     rule: int | None = None
     """Number of the `ssh` entry that decided."""
+    section: str = "sshTests"
+    """Where the test stands."""
+    by: str = ""
+    """Of a test about the network: the entry of `acls` or `grants` that decided."""
 
     @property
     def passed(self) -> bool:

@@ -1,4 +1,4 @@
-"""Results of sshTests as JUnit XML, which CI systems read. Pure."""
+"""Results of a policy's tests as JUnit XML, which CI systems read. Pure."""
 
 from collections.abc import Sequence
 from xml.sax.saxutils import escape, quoteattr
@@ -17,12 +17,13 @@ def document(results: Sequence[Result], suite: str) -> str:
 
 def _case(result: Result) -> str:
     wanted = result.wanted.value if result.wanted is not None else "valid"
-    name = f"{result.source} as {result.user} on {result.destination}: {wanted}"
+    account = f" as {result.user}" if result.user else ""
+    name = f"{result.source}{account} on {result.destination}: {wanted}"
     start = f"  <testcase classname={_attribute(f'sshTests.{result.test}')} name={_attribute(name)}"
     if result.passed:
         return f"{start}/>"
-    by_rule = f", by ssh rule {result.rule}" if result.rule is not None else ""
-    text = f"wanted {wanted}, found {result.found}{by_rule}"
+    rule = f"ssh {result.rule}" if result.rule is not None else result.by
+    text = f"wanted {wanted}, found {result.found}" + (f", by {rule}" if rule else "")
     return f"{start}>\n    <failure message={_attribute(text)}>{escape(shown(text))}</failure>\n  </testcase>"
 
 

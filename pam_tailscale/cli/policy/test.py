@@ -1,4 +1,4 @@
-"""`pam-tailscale policy test`: does the policy do what its sshTests say?"""
+"""`pam-tailscale policy test`: does the policy do what its own tests say?"""
 
 import sys
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import click
 from pam_tailscale.cli.output import ExitCode, print_json, print_line, print_table, print_text
 from pam_tailscale.cli.policy import junit
 from pam_tailscale.cli.policy.source import compiler, file_argument, tailnet_options
-from pam_tailscale.policy import sshtests
+from pam_tailscale.policy import acltests, sshtests
 from pam_tailscale.policy.sshtests import Result, Wanted
 
 _PASSED, _FAILED = "pass", "FAIL"
@@ -22,13 +22,14 @@ _PASSED, _FAILED = "pass", "FAIL"
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.option("--junit", "as_junit", is_flag=True, help="Print JUnit XML, as CI systems read it.")
 def test(*, file: Path, status: Path | None, domains: tuple[str, ...], as_json: bool, as_junit: bool) -> None:
-    """Run the sshTests of FILE, and say of each what the policy does and which rule decided.
+    """Run the sshTests of FILE, and of its tests what is about port 22: what the policy does, and which rule decided.
 
     Exits 0 where all pass, 1 where one fails, 3 where the file or the tailnet cannot be read.
     """
     if as_json and as_junit:
         raise click.UsageError("--json and --junit are two answers to one question: give one of them")
-    results = tuple(sshtests.run(compiler(file, status, domains)))
+    compiled = compiler(file, status, domains)
+    results = (*sshtests.run(compiled), *acltests.run(compiled))
     if as_json:
         print_json({"passed": _all(results), "tests": [_document(result) for result in results]})
     elif as_junit:
@@ -44,13 +45,13 @@ def _all(results: Sequence[Result]) -> bool:
 
 def _print(results: Sequence[Result]) -> None:
     if not results:
-        print_line("the file has no sshTests")
+        print_line("the file has no sshTests, and no tests about port 22")
         return
     print_table(
         ["test", "", "who", "where", "account", "wanted", "found", "rule"],
         [
             [
-                str(result.test),
+                f"{result.section} {result.test}",
                 _PASSED if result.passed else _FAILED,
                 result.source,
                 result.destination,
@@ -71,11 +72,12 @@ def _word(wanted: Wanted | None) -> str:
 
 
 def _rule(result: Result) -> str:
-    return "" if result.rule is None else str(result.rule)
+    return result.by if result.rule is None else f"ssh {result.rule}"
 
 
 def _document(result: Result) -> dict[str, Any]:
     return {
+        "section": result.section,
         "test": result.test,
         "passed": result.passed,
         "src": result.source,
@@ -83,5 +85,5 @@ def _document(result: Result) -> dict[str, Any]:
         "user": result.user,
         "wanted": _word(result.wanted),
         "found": result.found,
-        "rule": result.rule,
+        "rule": _rule(result),
     }

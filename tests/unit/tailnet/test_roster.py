@@ -40,7 +40,7 @@ def test_people_and_nodes() -> None:
         Node("laptop.tailnet.example", (ip_address("100.64.0.1"),), (), "alice@example.com", "n1"),
         Node("web.tailnet.example", (ip_address("100.64.0.2"), ip_address("fd7a::2")), ("tag:web",), "", "n2"),
     )
-    assert found.domains == {"example.com"}
+    assert found.domains == frozenset({"example.com"})
 
 
 def test_nodes_of_other_tailnets_are_left_out() -> None:

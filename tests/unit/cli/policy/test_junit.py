@@ -16,7 +16,7 @@ def test_a_failure_says_what_was_wanted_and_found() -> None:
     suite = ET.fromstring(document(results, "policy.hujson"))  # noqa: S314 (our own text)
     assert suite.attrib == {"name": "policy.hujson", "tests": "3", "failures": "2"}
     first, second, third = suite
-    assert first[0].attrib["message"] == "wanted deny, found accept, by ssh rule 3"
+    assert first[0].attrib["message"] == "wanted deny, found accept, by ssh 3"
     assert len(second) == 0
     assert third[0].text == "wanted valid, found src is no node of the tailnet"
 

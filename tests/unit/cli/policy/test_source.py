@@ -15,8 +15,8 @@ from tests.unit.cli.policy.conftest import POLICY
 
 def test_the_tailnets_own_domain_counts(policy: str, tailnet: str) -> None:
     """As its status says, or as the options do."""
-    assert compiler(Path(policy), Path(tailnet), ()).tailnet.domains == {"example.com"}
-    assert compiler(Path(policy), Path(tailnet), ("example.org",)).tailnet.domains == {"example.org"}
+    assert compiler(Path(policy), Path(tailnet), ()).tailnet.domains == frozenset({"example.com"})
+    assert compiler(Path(policy), Path(tailnet), ("example.org",)).tailnet.domains == frozenset({"example.org"})
 
 
 def test_what_the_control_plane_would_refuse_is_not_compiled(tmp_path: Path, tailnet: str) -> None:

@@ -5,14 +5,16 @@ import pytest
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.policy.conftest import POLICY, Write
 
+ALICE, WEB = "alice@example.com", "web.tailnet.example"
+
 
 def test_all_pass(run: Run, policy: str, tailnet: str) -> None:
     """With the rule that decided."""
     ran = run("policy", "test", policy, "--tailnet", tailnet)
     assert ran.status == 0
     lines = [line.split() for line in ran.out.splitlines()]
-    assert lines[1] == ["1", "pass", "alice@example.com", "web.tailnet.example", "deploy", "accept", "accept", "2"]
-    assert lines[2] == ["1", "pass", "alice@example.com", "web.tailnet.example", "root", "check", "check", "1"]
+    assert lines[1] == ["sshTests", "1", "pass", ALICE, WEB, "deploy", "accept", "accept", "ssh", "2"]
+    assert lines[2] == ["sshTests", "1", "pass", ALICE, WEB, "root", "check", "check", "ssh", "1"]
     assert ran.out.splitlines()[-1] == "2 passed, 0 failed"
 
 
@@ -21,20 +23,21 @@ def test_one_fails(run: Run, write: Write, tailnet: str) -> None:
     path = write(POLICY.replace('"accept": ["deploy"]', '"deny": ["deploy"]'))
     ran = run("policy", "test", path, "--tailnet", tailnet)
     assert ran.status == 1
-    assert ["1", "FAIL", "alice@example.com", "web.tailnet.example", "deploy", "deny", "accept", "2"] in [
+    assert ["sshTests", "1", "FAIL", ALICE, WEB, "deploy", "deny", "accept", "ssh", "2"] in [
         line.split() for line in ran.out.splitlines()
     ]
     ran = run("policy", "test", path, "--tailnet", tailnet, "--json")
     assert (ran.status, ran.document["passed"]) == (1, False)
     assert ran.document["tests"][0] == {
+        "section": "sshTests",
         "test": 1,
         "passed": False,
-        "src": "alice@example.com",
-        "dst": "web.tailnet.example",
+        "src": ALICE,
+        "dst": WEB,
         "user": "deploy",
         "wanted": "deny",
         "found": "accept",
-        "rule": 2,
+        "rule": "ssh 2",
     }
 
 
@@ -46,10 +49,23 @@ def test_junit(run: Run, policy: str, tailnet: str) -> None:
     assert 'tests="2" failures="0"' in ran.out
 
 
+def test_what_is_about_port_22_in_the_other_tests(run: Run, write: Write, tailnet: str) -> None:
+    """By the entry of acls or grants that lets the connection through."""
+    acls = '"acls": [{"action": "accept", "src": ["bob@example.com"], "dst": ["tag:web:22"]}]'
+    tests = '"tests": [{"src": "bob@example.com", "accept": ["tag:web:22", "tag:web:80"], "deny": ["tag:db:22"]}]'
+    path = write(POLICY.replace('"tagOwners"', f'{acls}, {tests}, "tagOwners"'))
+    ran = run("policy", "test", path, "--tailnet", tailnet, "--json")
+    assert (ran.status, ran.document["passed"]) == (0, True)
+    assert [(one["dst"], one["wanted"], one["rule"]) for one in ran.document["tests"] if one["section"] == "tests"] == [
+        ("tag:web:22", "accept", "acls 1"),
+        ("tag:db:22", "deny", ""),
+    ]
+
+
 def test_without_tests(run: Run, write: Write, tailnet: str) -> None:
     """Nothing failed, and it is not passed over in silence."""
     ran = run("policy", "test", write("{}"), "--tailnet", tailnet)
-    assert (ran.status, ran.out) == (0, "the file has no sshTests\n")
+    assert (ran.status, ran.out) == (0, "the file has no sshTests, and no tests about port 22\n")
 
 
 @pytest.mark.parametrize("options", [(), ("--json",), ("--junit",)], ids=["text", "JSON", "JUnit"])
