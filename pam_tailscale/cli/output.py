@@ -4,6 +4,7 @@ The only place that prints. Names come from the network: nothing of them is read
 shown as escapes.
 """
 
+import csv
 import enum
 import json
 import sys
@@ -15,6 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 _PIPE_WIDTH = 100_000
+_FORMULA = ("=", "+", "-", "@")
+"""With these a cell begins that a spreadsheet would execute."""
 
 
 class ExitCode(enum.IntEnum):
@@ -30,6 +33,17 @@ class ExitCode(enum.IntEnum):
 def print_json(document: Mapping[str, Any]) -> None:
     """The document for programs."""
     sys.stdout.write(json.dumps(document, indent=2) + "\n")
+
+
+def print_csv(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Rows for a spreadsheet (RFC 4180). What one would take for a formula gets an apostrophe before it."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(headings)
+    writer.writerows([_no_formula(shown(cell)) for cell in row] for row in rows)
+
+
+def _no_formula(cell: str) -> str:
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell
 
 
 def print_text(text: str) -> None:

@@ -21,6 +21,8 @@ def _why(rule: dict[str, Any]) -> str:
     notes = [rule["why"]]
     if rule["not_enforced"]:
         notes.append(f"demands what cannot be enforced: {', '.join(rule['not_enforced'])}")
+    if rule.get("withheld"):  # an agent of an earlier version does not say
+        notes.append(f"by key alone: {', '.join(rule['withheld'])}")
     if rule["unknown_fields"]:
         notes.append(f"has unknown fields: {', '.join(rule['unknown_fields'])}")
     return "; ".join(notes)

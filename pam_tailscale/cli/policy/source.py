@@ -65,7 +65,11 @@ def tailnet(status: Path | None, domains: tuple[str, ...]) -> roster.Tailnet:
 def compiler(path: Path, status: Path | None, domains: tuple[str, ...]) -> Compiler:
     """A policy file, valid, and the tailnet it is for. Raises PolicyFileError and TailscaledError."""
     policy = policy_file(path)
-    found = tailnet(status, domains)
+    return compiled_for(policy, tailnet(status, domains))
+
+
+def compiled_for(policy: document.PolicyFile, found: roster.Tailnet) -> Compiler:
+    """The same of what has been read. Raises PolicyFileError."""
     validate(policy, found.domains)
     return Compiler(policy, found)
 

@@ -32,7 +32,7 @@ def test_accounts(users: dict[str, str], text: str) -> None:
 
 def test_what_stands_in_the_way_is_said() -> None:
     """Beside what became of the rule."""
-    odd = RULE | {"not_enforced": ["recorders"], "unknown_fields": ["novel"]}
+    odd = RULE | {"not_enforced": ["recorders"], "withheld": ["pty withheld"], "unknown_fields": ["novel"]}
     assert next(iter(rule_rows([odd])))[3] == (
-        "matches; demands what cannot be enforced: recorders; has unknown fields: novel"
+        "matches; demands what cannot be enforced: recorders; by key alone: pty withheld; has unknown fields: novel"
     )
