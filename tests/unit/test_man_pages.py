@@ -119,15 +119,21 @@ def test_every_page_is_found_from_the_first(path: Path) -> None:
 
 
 def parameters(command: click.Command) -> tuple[set[str], set[str]]:
-    """A command's options and arguments as it takes them."""
-    context = click.Context(command)
+    """A command's options and arguments as it takes them; of a group those of its commands."""
     options, arguments = set[str](), set[str]()
-    for parameter in command.get_params(context):
+    for parameter in all_parameters(command):
         if isinstance(parameter, click.Option):
             options |= set(parameter.opts) | set(parameter.secondary_opts)
         else:
             arguments.add(parameter.name or "")
     return options - _HELP - {"-h"}, arguments
+
+
+def all_parameters(command: click.Command) -> list[click.Parameter]:
+    """Of a command, and of those that belong to it."""
+    own = command.get_params(click.Context(command))
+    members = command.commands.values() if isinstance(command, click.Group) else ()
+    return [*own, *(parameter for member in members for parameter in all_parameters(member))]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -166,7 +172,7 @@ def test_the_program_itself() -> None:
 def test_choices_and_statuses(name: str) -> None:
     """What an option may be, and what the help says of the exit status."""
     page, command = f"pam-tailscale-{name}.8", cli.commands[name]
-    for parameter in command.params:
+    for parameter in all_parameters(command):
         if isinstance(parameter.type, click.Choice):
             for choice in parameter.type.choices:
                 assert re.search(rf"\b{re.escape(choice)}\b", section(page, "SYNOPSIS"))

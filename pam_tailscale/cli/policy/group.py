@@ -9,7 +9,10 @@ from pam_tailscale.cli.policy import check, diff, explain, matrix, test
 def policy() -> None:
     """Read, test, explain and compare the ssh section of a tailnet's policy file.
 
-    Nothing here needs an agent, root or a tailnet. FILE is the policy as HuJSON; `-` reads standard input.
+    Nothing here needs an agent or root. FILE is the policy as HuJSON; `-` reads standard input.
+
+    Exits 0 in order, tests passed, nothing changed, accepted; 1 refused, a test failed, something changes, denied; 3
+    cannot be read; 4 a check is needed.
     """
 
 
