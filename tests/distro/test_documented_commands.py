@@ -4,6 +4,7 @@ They are typed as they stand there, at a terminal, line by line; only addresses 
 site. What a document promises is looked at afterwards.
 """
 
+import json
 import re
 import shlex
 import subprocess
@@ -195,6 +196,18 @@ def test_status_whois_and_explain(desk: Desk) -> None:
     known = desk.must(commands("man/pam-tailscale-whois.8", "EXAMPLES"))
     assert known.count("alice@example.com") == 2
     assert desk.must(commands("man/pam-tailscale-explain.8", "EXAMPLES")).count("allow: accepted") == 2
+
+
+def test_a_policy_file_is_tested_and_compared(desk: Desk) -> None:
+    """With the tailnet as this node sees it. A policy that lets people be root on their own devices gives them root."""
+    box = desk.machine.box
+    test = {"src": "alice@example.com", "dst": ["autogroup:self"], "accept": ["root"]}
+    rule = {"action": "accept", "src": ["autogroup:member"], "dst": ["autogroup:self"], "users": ["root"]}
+    box.write("/root/policy.hujson", json.dumps({"ssh": [rule], "sshTests": [test]}))
+    box.write("/root/old.hujson", "{} // nothing yet\n")
+    *before, compared = desk.type(commands("man/pam-tailscale-policy.8", "EXAMPLES"))
+    assert [one.status for one in before] == [0, 0, 0], before
+    assert (compared.status, "root access gained" in compared.shown) == (1, True), compared
 
 
 def test_check_tells_and_forgets(desk: Desk) -> None:

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 from pam_tailscale import config, paths
@@ -84,6 +85,8 @@ def test_a_command_in_prose_is_one(line: str) -> None:
     """The command line takes it."""
     words_of_line = [word for word in shlex.split(line.translate(str.maketrans("", "", "[]")))[1:] if word != "…"]
     command = cli.commands[words_of_line[0]]
+    if isinstance(command, click.Group) and len(words_of_line) > 1:
+        command = command.commands[words_of_line[1]]
     known = {name for parameter in command.params for name in parameter.opts}
     assert {word for word in words_of_line[1:] if word.startswith("-")} <= known
 

@@ -1,0 +1,51 @@
+"""Typed values of a policy file, and complaints with their place."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pam_tailscale.errors import PolicyFileError
+from pam_tailscale.policy.hujson import parse
+from pam_tailscale.policy.reading import Reader
+
+
+def reading(text: str) -> Reader:
+    """A reader of a document."""
+    return Reader(parse(text.encode(), "policy"))
+
+
+def test_fields_whatever_their_case() -> None:
+    """As Go's encoding/json reads them; null is absent."""
+    reader = reading('{"Src": [" a "], "DST": null}')
+    fields = reader.fields(reader.document.value, (), {"src", "dst"})
+    assert list(fields) == ["src"]
+    assert reader.list_of(fields, "src") == ("a",)
+    assert reader.list_of(fields, "dst") == ()
+
+
+def test_items_and_members_have_their_place() -> None:
+    """The way to each, from the outside in."""
+    reader = reading('{"list": ["x"], "names": {" a ": 1}}')
+    fields = reader.fields(reader.document.value, ())
+    assert list(reader.items(fields["list"])) == [(1, "x", ("list", 0))]
+    assert list(reader.members(fields["names"])) == [("a", 1, ("names", " a "))]
+    assert list(reader.items(None)) == list(reader.members(None)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "use", "complaint"),
+    [
+        ("[]", lambda reader, value: reader.fields(value, ()), "1:1: an object is expected here"),
+        ('{"a": 1, "A": 2}', lambda reader, value: reader.fields(value, ()), '1:15: this is "A" once more'),
+        ('{"a": 1,\\n "b": 2}', lambda reader, value: reader.fields(value, (), {"a"}), '2:7: unknown field "b"'),
+        ("[1]", lambda reader, value: reader.texts(value, ()), "1:2: a text in double quotes is expected here"),
+        ('"a"', lambda reader, value: reader.texts(value, ()), "1:1: a list is expected here"),
+    ],
+)
+def test_complaints(text: str, use: Callable[[Reader, Any], object], complaint: str) -> None:
+    """Each with line and column."""
+    reader = reading(text.replace("\\n", "\n"))
+    with pytest.raises(PolicyFileError) as raised:
+        use(reader, reader.document.value)
+    assert f"policy:{complaint}" in str(raised.value)
