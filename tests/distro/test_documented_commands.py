@@ -205,8 +205,9 @@ def test_a_policy_file_is_tested_and_compared(desk: Desk) -> None:
     rule = {"action": "accept", "src": ["autogroup:member"], "dst": ["autogroup:self"], "users": ["root"]}
     box.write("/root/policy.hujson", json.dumps({"ssh": [rule], "sshTests": [test]}))
     box.write("/root/old.hujson", "{} // nothing yet\n")
-    *before, compared = desk.type(commands("man/pam-tailscale-policy.8", "EXAMPLES"))
+    *before, compared, live = desk.type(commands("man/pam-tailscale-policy.8", "EXAMPLES"))
     assert [one.status for one in before] == [0, 0, 0], before
+    assert (live.status, "alice@example.com" in live.shown) == (0, True), live
     assert (compared.status, "root access gained" in compared.shown) == (1, True), compared
 
 

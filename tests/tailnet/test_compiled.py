@@ -11,6 +11,7 @@ taken out before the two are compared:
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -78,6 +79,11 @@ def received(node: Node) -> tuple[Rule, ...]:
     return parse_policy(netmap.get("SSHPolicy") or {"rules": []}).rules
 
 
+def has(node: Node, user: str) -> bool:
+    """Whether a rule that a node has received names an account."""
+    return any(user in rule.users for rule in received(node))
+
+
 def compared(rules: Iterator[Rule]) -> list[tuple[object, ...]]:
     """What has to be equal."""
     return [
@@ -118,9 +124,7 @@ def test_what_nodes_receive_is_what_is_compiled(members: Members, name: str) -> 
         compiler = compiled(members, policy)
         nodes = {node.name: node for node in compiler.tailnet.nodes}
         for node in members.nodes.values():
-            wait_until(
-                lambda n=node: any(marker in rule.users for rule in received(n)), 20, f"{name} at {node.hostname}"
-            )  # type: ignore[misc]
+            wait_until(partial(has, node, marker), 20, f"{node.hostname} has the policy of {name!r}")
             assert compared(iter(received(node))) == compared(iter(compiler.rules_for(nodes[node.name])))
     finally:
         members.tailnet.set_policy(OPEN)

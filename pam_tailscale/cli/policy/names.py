@@ -13,13 +13,13 @@ _UNITS = (("d", 86400.0), ("h", 3600.0), ("min", 60.0))
 
 def who_text(who: Who) -> str:
     """Login names and tags."""
-    return _some(who.names(), len(who))
+    return some_text(who.names(), len(who))
 
 
 def where_text(where: Where) -> str:
     """Names of nodes."""
     nodes = where.nodes
-    others = _some((node.name for node in nodes), len(nodes))
+    others = some_text((node.name for node in nodes), len(nodes))
     return ", ".join(text for text in ("their own devices" if where.own else "", others) if text)
 
 
@@ -42,7 +42,7 @@ def _period(seconds: float) -> str:
     return f"{seconds:g} s"
 
 
-def _some(names: Iterable[str], count: int) -> str:
+def some_text(names: Iterable[str], count: int) -> str:
     """The first of them, and how many more there are."""
     found = [name for name, _ in zip(names, range(SHOWN), strict=False)]
     more = count - len(found)

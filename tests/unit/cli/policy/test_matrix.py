@@ -2,9 +2,14 @@
 
 import csv
 import io
+import json
+from pathlib import Path
 
 import pytest
 
+from pam_tailscale.host.doctor import ask
+from pam_tailscale.policy.rules import parse_policy
+from pam_tailscale.tailnet.localapi import LocalAPI
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.policy.conftest import POLICY, Write
 
@@ -65,3 +70,37 @@ def test_nobody(run: Run, write: Write, tailnet: str) -> None:
 def test_one_format(run: Run, policy: str, tailnet: str, formats: tuple[str, ...]) -> None:
     """At a time."""
     assert run("policy", "matrix", policy, "--tailnet", tailnet, *formats).status == 2
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("--live", "FILE"), ("--live", "--html"), ("--live", "--domain", "example.com")]
+)
+def test_a_file_or_this_node(run: Run, policy: str, arguments: tuple[str, ...]) -> None:
+    """One of the two."""
+    given = [policy if argument == "FILE" else argument for argument in arguments]
+    assert run("policy", "matrix", *given).status == 2
+
+
+def test_live(run: Run, tailnet: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rules that this node has, and who of its tailnet they are about."""
+    status = json.loads(Path(tailnet).read_text())
+    raw = {"principals": [{"nodeIP": "100.64.0.2"}], "sshUsers": {"*": "=", "root": ""}, "action": {"accept": True}}
+    monkeypatch.setattr(LocalAPI, "status_document", lambda _: status)
+    monkeypatch.setattr(ask, "policy", lambda *_: parse_policy({"rules": [raw]}))
+    ran = run("policy", "matrix", "--live")
+    assert (ran.status, ran.out.splitlines()[1].split()) == (
+        0,
+        ["bob@example.com", "any", "but", "root", "accept", "netmap", "1"],
+    )
+    ran = run("policy", "matrix", "--live", "--csv")
+    assert ran.out.splitlines()[1] == "bob@example.com,phone.tailnet.example,autogroup:nonroot,accept,1"
+    ran = run("policy", "matrix", "--live", "--json")
+    assert ran.document["rows"][0]["nodes"] == ["phone.tailnet.example"]
+
+
+def test_live_where_nobody_can(run: Run, tailnet: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is said as well."""
+    status = json.loads(Path(tailnet).read_text())
+    monkeypatch.setattr(LocalAPI, "status_document", lambda _: status)
+    monkeypatch.setattr(ask, "policy", lambda *_: parse_policy({"rules": []}))
+    assert run("policy", "matrix", "--live").out == "nobody can log in anywhere\n"
