@@ -15,7 +15,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bench import checks, install, large, logins, module, pending, tokens
+from bench import checks, install, large, logins, module, pending, policy, tokens
 from bench.checked import Checked
 from bench.figures import Figure
 from bench.large import Large
@@ -68,6 +68,18 @@ PARTS = (
     Part(("enable_s", "debian13_enable_s"), install.enabling, install.Installed),
     Part(("deb_kib",), install.sizes, None),
     Part(("token_verify_ms", "token_verify_cached_us"), tokens.verify, None),
+    Part(
+        (
+            "policy_compile_node_ms",
+            "policy_compile_all_s",
+            "policy_diff_s",
+            "policy_evaluate_us",
+            "policy_peak_mib",
+            "policy_growth",
+        ),
+        policy.policy,
+        None,
+    ),
 )
 NAMES = [name for part in PARTS for name in part.names]
 

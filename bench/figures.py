@@ -40,6 +40,12 @@ TARGETS = {
     "token_verify_ms": Target(1),
     "enable_s": Target(5),
     "deb_kib": Target(1024),
+    "policy_compile_node_ms": Target(300),
+    "policy_compile_all_s": Target(20),
+    "policy_diff_s": Target(40),
+    "policy_evaluate_us": Target(50),
+    "policy_peak_mib": Target(500),
+    "policy_growth": Target(2.2),
 }
 
 

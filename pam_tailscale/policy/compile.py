@@ -48,12 +48,15 @@ class Compiler:
         self._sources: dict[int, _Sources] = {}
         self._shared: dict[int, tuple[Rule, ...]] = {}
         self._by_destination: defaultdict[str, list[SSHEntry]] = defaultdict(list)
-        self._with_localpart: list[SSHEntry] = []
+        self._about_own: defaultdict[str, list[SSHEntry]] = defaultdict(list)
+        """By login name or name of a tagged node: entries that have rules about what is their own."""
         for entry in policy.ssh:
             for text in dict.fromkeys(destination.text for destination in entry.destinations):
                 self._by_destination[text].append(entry)
-            if entry.localparts:
-                self._with_localpart.append(entry)
+            if entry.localparts or SELF in {destination.text for destination in entry.destinations}:
+                sources = self.sources(entry)
+                for name in (*sources.logins, *(sources.names if entry.localparts else ())):
+                    self._about_own[name].append(entry)
 
     def policy_for(self, node: Node) -> Policy:
         """The rules that a node receives, in order; each has the number of its entry in the file."""
@@ -68,10 +71,10 @@ class Compiler:
 
     def _about(self, node: Node) -> Iterator[SSHEntry]:
         """The entries that could have rules for a node."""
-        keys = (TAGGED, *node.tags) if node.tags else (SELF, MEMBER, node.owner)
+        keys = (TAGGED, *node.tags) if node.tags else (MEMBER, node.owner)
         for key in keys:
             yield from self._by_destination.get(key, ())
-        yield from self._with_localpart
+        yield from self._about_own.get(node.name if node.tags else node.owner, ())
 
     def _rules(self, entry: SSHEntry, node: Node) -> Iterator[Rule]:
         texts = {destination.text for destination in entry.destinations}
@@ -94,7 +97,7 @@ class Compiler:
         sources = self.sources(entry)
         if node.tags:
             if node.name in sources.names:
-                yield self._rule(entry, self._of_nodes((node,)), _users(entry))
+                yield self._rule(entry, self._of_nodes((node,)), users_of(entry))
         elif node.owner in sources.logins:
             yield from self._of_person(entry, self.tailnet.person[node.owner])
 
@@ -110,21 +113,20 @@ class Compiler:
         if not entry.localparts:
             principals = [one for person in sources.people for one in self._of_login(person.login)]
             if principals or tagged:
-                yield self._rule(entry, (*principals, *tagged), _users(entry))
+                yield self._rule(entry, (*principals, *tagged), users_of(entry))
             return
         for person in sources.people:
             yield from self._of_person(entry, person)
         if tagged:
-            yield self._rule(entry, tagged, _users(entry))
+            yield self._rule(entry, tagged, users_of(entry))
 
     def _of_person(self, entry: SSHEntry, person: Person) -> Iterator[Rule]:
         principals = self._of_login(person.login)
         if not principals:
             return
-        yield self._rule(entry, principals, _users(entry))
-        # Whoever is called root elsewhere is not root here.
-        if person.domain in entry.localparts and person.localpart not in ("", ROOT):
-            yield self._rule(entry, principals, {person.localpart: person.localpart})
+        yield self._rule(entry, principals, users_of(entry))
+        if name := localpart_of(entry, person):
+            yield self._rule(entry, principals, {name: name})
 
     def _rule(self, entry: SSHEntry, principals: Iterable[Principal], users: dict[str, str]) -> Rule:
         action = _ACCEPT if entry.action == "accept" else Action(hold_and_delegate=HOLD, period=entry.period)
@@ -159,7 +161,7 @@ class Compiler:
             case Kind.PERSON:
                 return (source.text,)
             case Kind.GROUP:
-                return self.policy.groups[source.text]
+                return self.policy.groups.get(source.text, ())  # a test's src may name one that does not exist
             case Kind.DOMAIN:
                 return (person.login for person in self.tailnet.people if person.domain == source.domain)
             case Kind.AUTOGROUP if source.text == MEMBER:
@@ -178,7 +180,16 @@ class Compiler:
         return ()
 
 
-def _users(entry: SSHEntry) -> dict[str, str]:
+def localpart_of(entry: SSHEntry, person: Person) -> str:
+    """The account that `localpart:` gives a person; empty where it gives none.
+
+    Whoever is called root elsewhere is not root here, and nobody's name is everybody's.
+    """
+    name = person.localpart
+    return name if person.domain in entry.localparts and name not in (ROOT, "*") else ""
+
+
+def users_of(entry: SSHEntry) -> dict[str, str]:
     """A rule's `sshUsers`: root is always in it, with nothing where the entry does not name it."""
     found = {"*": "="} if NONROOT in entry.users else {}
     found[ROOT] = ROOT if ROOT in entry.users else ""
