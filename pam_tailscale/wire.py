@@ -14,6 +14,7 @@ WAIT_MS = 30000
 USER_MAX = 255
 TEXT_MAX = 1024
 PROMPT_MAX = 6144
+OPTIONS_MAX = 4096
 PROMPTS_MAX = 64
 
 TEXT_TRY_AGAIN = "tailscale: this host cannot ask the tailnet's policy at the moment, try again later"
@@ -37,6 +38,7 @@ KEY_ANSWER = "answer"
 KEY_TEXT = "text"
 KEY_VERDICT = "verdict"
 KEY_ID = "id"
+KEY_OPTIONS = "options"
 
 REQUEST_DECIDE = "decide"
 REQUEST_STATUS = "status"
@@ -53,6 +55,7 @@ ANSWER_VERDICT = "verdict"
 VERDICT_ALLOW = "allow"
 VERDICT_DENY = "deny"
 VERDICT_CHECK = "check"
+VERDICT_LIMITED = "limited"
 
 Message = dict[str, str]
 

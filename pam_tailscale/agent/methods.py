@@ -1,12 +1,16 @@
-"""One connection is granted by one method. A pure table; times are passed in (monotonic seconds).
+"""One connection is granted by one method, within one set of limits. A pure table; times are monotonic seconds.
 
 sshd can be set up to require several methods (`AuthenticationMethods none,publickey`). The agent answers for PAM and
 for the key helper, so one identity would satisfy two required methods. What is granted first keeps the connection.
+
+What a rule withholds, sshd withholds by the options of the key that the helper has printed. Account and session are
+asked about without a word of the method: that this connection was granted just those options is remembered here.
 """
 
 from collections import Counter, OrderedDict
+from dataclasses import dataclass
 
-from pam_tailscale.model import Connection, IPAddress, Method, Phase, Request
+from pam_tailscale.model import Connection, IPAddress, Method, Phase, Request, Withheld
 
 KEEP = 150.0
 """Seconds: sshd's default LoginGraceTime of 120 s and some more, after which a connection is authenticated or gone."""
@@ -18,32 +22,54 @@ _BY_PAM = frozenset({"none", "password", "keyboard-interactive"})
 """Methods, as sshd names them, that our PAM module answers."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Grant:
+    method: Method
+    withheld: Withheld
+    since: float
+
+
 class MethodTable:
-    """Remembers which method was granted to which connection that is still being authenticated. Not locked."""
+    """Remembers what was granted to which connection that is still being authenticated. Not locked."""
 
     def __init__(self) -> None:
-        self._granted: OrderedDict[Connection, tuple[Method, float]] = OrderedDict()
+        self._granted: OrderedDict[Connection, _Grant] = OrderedDict()
         self._of_client: Counter[IPAddress] = Counter()
 
-    def admits(self, request: Request, now: float) -> bool:
+    def limits(self, request: Request, withheld: Withheld, now: float) -> bool:
+        """Whether sshd enforces, or is about to be told to enforce, what is to be withheld from this connection.
+
+        Two keys of one connection with different options are refused: which of them sshd has taken is not known here.
+        Ask before `admits`, which ends what is remembered at the session.
+        """
+        held = self._granted.get(request.connection)
+        if held is not None and now - held.since > KEEP:
+            held = None
+        if request.phase is not Phase.AUTH:
+            return withheld.nothing or (held is not None and held.withheld == withheld)
+        if held is not None and held.method is Method.PUBLICKEY and held.withheld != withheld:
+            return False
+        return withheld.nothing or request.method is Method.PUBLICKEY
+
+    def admits(self, request: Request, withheld: Withheld, now: float) -> bool:
         """Whether what the policy allows is the only method of this connection that the policy answers."""
         if request.phase is Phase.AUTH:
-            return self._claim(request.connection, request.method, now)
+            return self._claim(request.connection, _Grant(request.method, withheld, now))
         if request.phase is Phase.ACCOUNT:
             return self._alone(request.connection, request.earlier)
         self._forget(request.connection)  # authentication is over
         return True
 
-    def _claim(self, connection: Connection, method: Method, now: float) -> bool:
-        self._forget_old(now)
+    def _claim(self, connection: Connection, grant: _Grant) -> bool:
+        self._forget_old(grant.since)
         held = self._granted.get(connection)
         if held is not None:
             # sshd asks the key helper twice for one key, once before and once with the signature. PAM it asks once a
             # method; `password` looks to PAM like `none`.
-            return held[0] is method is Method.PUBLICKEY
+            return held.method is grant.method is Method.PUBLICKEY
         if len(self._granted) >= ENTRIES_MAX or self._of_client[connection.client] >= CLIENT_MAX:
             return False
-        self._granted[connection] = (method, now)
+        self._granted[connection] = grant
         self._of_client[connection.client] += 1
         return True
 
@@ -56,14 +82,14 @@ class MethodTable:
         if not earlier:
             return True
         held = self._granted.get(connection)
-        if held is None or held[0] is Method.PUBLICKEY:
+        if held is None or held.method is Method.PUBLICKEY:
             return False
         return sum(name in _BY_PAM for name in earlier) <= 1
 
     def _forget_old(self, now: float) -> None:
         while self._granted:
-            connection, (_, since) = next(iter(self._granted.items()))
-            if now - since <= KEEP:
+            connection, oldest = next(iter(self._granted.items()))
+            if now - oldest.since <= KEEP:
                 return
             self._forget(connection)
 

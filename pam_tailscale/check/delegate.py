@@ -15,6 +15,7 @@ from pam_tailscale.errors import CheckError, PolicyShapeError
 from pam_tailscale.model import Demand, Reason
 from pam_tailscale.policy.limits import unenforced
 from pam_tailscale.policy.rules import parse_action
+from pam_tailscale.policy.withholding import names, withheld
 
 TARGET_MAX: Final = 4096
 """Characters of a path and query."""
@@ -89,7 +90,8 @@ def judge(content: bytes) -> Passed | Refused | Next:
         return Next(action.hold_and_delegate, message)
     if not action.accept:
         return Refused(Reason.RULE_MALFORMED, "the control plane's answer to the check says neither yes nor no")
-    if attributes := unenforced(action):
+    # A check is passed by keyboard-interactive, and what is decided only there no other method can carry.
+    if attributes := (*unenforced(action), *names(withheld(action))):
         return Refused(
             Reason.ATTRIBUTE_NOT_ENFORCED,
             f"the control plane's answer to the check demands what this version cannot enforce "

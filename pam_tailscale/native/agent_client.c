@@ -262,15 +262,23 @@ static int
 take_verdict(const struct answer *answer, struct agent_verdict *ret)
 {
 	const char *verdict = value_of(answer, TSW_KEY_VERDICT);
+	const char *options = value_of(answer, TSW_KEY_OPTIONS);
+	bool limited;
 
 	if (verdict == NULL)
+		return -EBADMSG;
+	limited = strcmp(verdict, TSW_VERDICT_LIMITED) == 0;
+	/* Options are never cut: without the last one a key would allow more. */
+	if (limited != (options != NULL) || (limited && strlen(options) > TSW_OPTIONS_MAX))
 		return -EBADMSG;
 	if (strcmp(verdict, TSW_VERDICT_ALLOW) == 0)
 		ret->allow = true;
 	else if (strcmp(verdict, TSW_VERDICT_CHECK) == 0)
 		ret->check = true;
-	else if (strcmp(verdict, TSW_VERDICT_DENY) != 0)
+	else if (!limited && strcmp(verdict, TSW_VERDICT_DENY) != 0)
 		return -EBADMSG;
+	ret->limited = limited;
+	copy_bounded(ret->options, sizeof(ret->options), options);
 	copy_bounded(ret->id, sizeof(ret->id), value_of(answer, TSW_KEY_ID));
 	copy_bounded(ret->text, sizeof(ret->text), value_of(answer, TSW_KEY_TEXT));
 	return 0;

@@ -32,6 +32,8 @@ struct agent_request {
 struct agent_verdict {
 	bool allow; /* true only for the word TSW_VERDICT_ALLOW */
 	bool check; /* true only for the word TSW_VERDICT_CHECK: a no that a check would turn into a yes */
+	bool limited; /* true only for the word TSW_VERDICT_LIMITED: the offered key may be printed behind `options` */
+	char options[TSW_OPTIONS_MAX + 1]; /* as the agent sent them: not yet known to be of the form they must have */
 	char id[AGENT_ID_MAX + 1];
 	char text[TSW_TEXT_MAX + 1]; /* for the person, as the agent sent it: not yet safe to show */
 };

@@ -1,6 +1,7 @@
 /*
  * The AuthorizedKeysCommand: prints the offered key when the agent lets its connection in, and nothing otherwise. So a
- * client that cannot do the method `none` gets in with any key; who it is says its connection, not the key.
+ * client that cannot do the method `none` gets in with any key; who it is says its connection, not the key. Where the
+ * agent's rule limits what a login may do, the key stands behind the options that make sshd enforce it.
  *
  *   authorized-keys [OPTION...] %u %t %k %C                   OpenSSH from 9.4, AuthorizedKeysCommandUser pam-tailscale-keys
  *   authorized-keys run_as=UID:GID [OPTION...] %u %t %k       before 9.4, AuthorizedKeysCommandUser root
@@ -23,6 +24,7 @@
 
 #include "agent_client.h"
 #include "connection.h"
+#include "key_options.h"
 #include "options.h"
 #include "sockets.h"
 #include "text.h"
@@ -133,10 +135,21 @@ is_made_of(const char *text, const char *characters, size_t max)
 }
 
 static void
-print_key(const struct offer *offer)
+print_key(const struct offer *offer, const char *options)
 {
-	if (printf("%s %s\n", offer->type, offer->key) > 0)
+	const char *separator = *options == '\0' ? "" : " ";
+
+	if (printf("%s%s%s %s\n", options, separator, offer->type, offer->key) > 0)
 		(void)fflush(stdout);
+}
+
+static void
+print_limited_key(const struct offer *offer, const char *options)
+{
+	if (key_options_are_valid(options))
+		print_key(offer, options);
+	else
+		log_denial(offer, "agent_answer_damaged", "the key's options do not have the form that they must have");
 }
 
 static void
@@ -159,8 +172,10 @@ decide(const struct options *options, const struct connection *connection, const
 	if (r < 0)
 		log_denial(offer,
 		    r == -EBADMSG || r == -EMSGSIZE ? "agent_answer_damaged" : "agent_unreachable", strerror(-r));
+	else if (verdict.limited)
+		print_limited_key(offer, verdict.options);
 	else if (verdict.allow)
-		print_key(offer);
+		print_key(offer, "");
 }
 
 static int

@@ -27,19 +27,27 @@
  * ANSWER. Any number of messages whose TSW_KEY_ANSWER is TSW_ANSWER_INFO or, where it may stand, TSW_ANSWER_PROMPT, then
  * exactly one TSW_ANSWER_VERDICT, then the agent closes. EOF before the verdict is an answer too: the connection is
  * refused. So is a message that is damaged, an answer that is not one of these or stands where it may not, and a verdict
- * that is not exactly TSW_VERDICT_ALLOW. There is no verdict that means "not mine": whether a connection is a tailnet
+ * that is not exactly TSW_VERDICT_ALLOW (to the key helper also TSW_VERDICT_LIMITED). There is no verdict that means "not mine": whether a connection is a tailnet
  * connection is decided by the shim alone, never by the agent.
  *   info      TSW_KEY_TEXT: for `decide` a line for the person who logs in; for the command line a piece of a JSON document.
  *   prompt    TSW_KEY_TEXT, at most TSW_PROMPT_MAX bytes of it: shown to the person, who presses Enter when they have done
  *             what it says. Only in answer to `decide` with TSW_METHOD_KEYBOARD and TSW_PHASE_AUTH, and at most
  *             TSW_PROMPTS_MAX times.
  *   verdict   TSW_KEY_VERDICT, and TSW_KEY_ID, the decision's id in the journal. TSW_KEY_TEXT: on a denial why, in words
- *             meant for the person who logs in.
+ *             meant for the person who logs in. With TSW_VERDICT_LIMITED, and only there, TSW_KEY_OPTIONS.
  *
  * VERDICT. TSW_VERDICT_ALLOW lets in, and nothing else does. TSW_VERDICT_DENY is a no. So is TSW_VERDICT_CHECK, with this
  * to it: the person would be let in once they have passed a check, which another method of the same connection offers.
  * Where TSW_METHOD_NONE was asked for, in the auth phase, the PAM module answers PAM_TRY_AGAIN then, so that sshd may go
  * on to keyboard-interactive; everywhere else TSW_VERDICT_CHECK is TSW_VERDICT_DENY and no more.
+ *
+ * TSW_VERDICT_LIMITED lets in by the offered key behind the options in TSW_KEY_OPTIONS, which sshd then enforces. It is said
+ * to TSW_METHOD_PUBLICKEY in the auth phase alone; whoever else hears it takes it for TSW_VERDICT_DENY. It is a word of its
+ * own, so that a helper which does not know it refuses, instead of reading past the options and printing the key alone.
+ * The options, at most TSW_OPTIONS_MAX bytes, are of this form and no other; anything else is a damaged answer:
+ *   restrict[,agent-forwarding][,port-forwarding][,permitopen="255.255.255.255:1"][,pty][,command="COMMAND"]
+ * COMMAND is at least one printable character of ASCII (0x20 to 0x7e). A quote in it has a backslash in front, and no
+ * backslash stands in front of the closing quote. So nothing in it ends the option, or the line.
  *
  * PROMPT. The agent sends a prompt and then waits for TSW_REQUEST_CONTINUE on the same connection, or for EOF: the module
  * is gone, and so is the person. What the person has typed is wiped where it arrived; it is never sent. After that the
@@ -61,6 +69,7 @@
 #define TSW_USER_MAX 255 /* bytes of an account name; sshd itself takes more, the agent never knows one that long */
 #define TSW_TEXT_MAX 1024 /* bytes of a text for the person; longer ones are cut by whoever shows them */
 #define TSW_PROMPT_MAX 6144 /* bytes of a prompt, which may hold a QR code; the same */
+#define TSW_OPTIONS_MAX 4096 /* bytes of a key's options */
 #define TSW_PROMPTS_MAX 64 /* more prompts than a person answers before sshd's LoginGraceTime is over */
 
 /* What a person reads when it is not the policy that refuses; the agent's own denials of that kind begin with it. */
@@ -86,6 +95,7 @@
 #define TSW_KEY_TEXT "text"
 #define TSW_KEY_VERDICT "verdict"
 #define TSW_KEY_ID "id"
+#define TSW_KEY_OPTIONS "options"
 
 #define TSW_REQUEST_DECIDE "decide"
 #define TSW_REQUEST_STATUS "status"
@@ -116,5 +126,6 @@
 #define TSW_VERDICT_ALLOW "allow"
 #define TSW_VERDICT_DENY "deny"
 #define TSW_VERDICT_CHECK "check"
+#define TSW_VERDICT_LIMITED "limited"
 
 #endif

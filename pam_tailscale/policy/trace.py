@@ -6,6 +6,7 @@ from typing import Any, Final
 from pam_tailscale.policy.evaluate import Mismatch, unknown_fields
 from pam_tailscale.policy.limits import unenforced
 from pam_tailscale.policy.rules import Rule
+from pam_tailscale.policy.withholding import names, withheld
 
 _WORDS: Final = {
     Mismatch.MATCHED: "matches",
@@ -28,6 +29,7 @@ def document(source: str, rule: Rule, mismatch: Mismatch) -> dict[str, Any]:
         "users": dict(rule.users),
         "principals": len(rule.principals),
         "not_enforced": list(unenforced(rule.action)) if rule.action else [],
+        "withheld": list(names(withheld(rule.action))) if rule.action and not rule.action.reject else [],
         "unknown_fields": list(unknown_fields(rule)),
     }
 

@@ -236,7 +236,7 @@ def test_the_account_phase_decides_again_for_every_method(scene: Scene) -> None:
         ({"holdAndDelegate": "https://control.tailnet.example/action"}, "check_unavailable"),  # nobody is there
         (accept(sessionDuration=3_600_000_000_000), "attribute_not_enforced"),
         (accept(recorders=["100.64.0.50:80"]), "attribute_not_enforced"),
-        (accept(allowLocalPortForwarding=False), "attribute_not_enforced"),
+        (accept(allowLocalPortForwarding=False), "method_cannot_limit"),
         ({"message": "neither"}, "rule_malformed"),
     ],
     ids=["reject", "check", "duration", "recorders", "forwarding", "nothing"],

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pam_tailscale.wire import OPTIONS_MAX
 from tests.native.helper_process import HELPER_UID, HelperRun, KeyHelper
 from tests.support.pamstack import Built
 from tests.support.scripted_agent import (
@@ -19,6 +20,7 @@ from tests.support.scripted_agent import (
     check,
     deny,
     info,
+    limited,
     own_uid,
     peer_of,
     prompt,
@@ -71,6 +73,81 @@ def test_allow_prints_the_offered_key(helper: KeyHelper) -> None:
     assert KEY.encode() not in agent.asked[0].message
 
 
+FILLING = OPTIONS_MAX - len('restrict,command=""')
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        "restrict",
+        "restrict,pty",
+        "restrict,agent-forwarding,port-forwarding",
+        "restrict,agent-forwarding,port-forwarding,pty",
+        'restrict,port-forwarding,permitopen="255.255.255.255:1",pty',
+        'restrict,command="x"',
+        'restrict,pty,command="/usr/bin/id -un; echo \\"a, b\\" \\\\ ~"',
+        'restrict,command="\\""',
+        'restrict,command="a\\b"',
+        'restrict,command="' + "x" * FILLING + '"',
+    ],
+    ids=lambda limits: limits[:60],
+)
+def test_limited_prints_the_key_behind_its_options(helper: KeyHelper, limits: str) -> None:
+    """So that sshd enforces what the rule withholds."""
+    with scripted_agent(say(info("Welcome."), limited(limits))) as agent:
+        run = helper.run(*options(agent), "alice", TYPE, KEY, CONNECTION)
+    assert run == HelperRun(0, f"{limits} ".encode() + PRINTED, ())
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        "",
+        " ",
+        "pty",
+        "Restrict",
+        "restrict ",
+        "restrict,",
+        "restrictive",
+        "restrict,,pty",
+        "restrict,pty,pty",
+        "restrict,pty,agent-forwarding",
+        "restrict,pty2",
+        "restrict,user-rc",
+        "restrict,X11-forwarding",
+        "restrict,cert-authority",
+        'restrict,environment="LD_PRELOAD=/tmp/x"',
+        'restrict,permitopen="*:*"',
+        'restrict,port-forwarding,permitopen="255.255.255.255:22"',
+        'restrict,port-forwarding,permitopen="255.255.255.255:1',
+        "restrict ssh-ed25519 AAAA",
+        "restrict\nssh-ed25519 AAAA",
+        'restrict,command="x',
+        'restrict,command="x\\"',
+        'restrict,command=""',
+        "restrict,command=x",
+        'restrict,command="x",pty',
+        'restrict,command="x" ',
+        'restrict,command="x","',
+        'restrict,command="x" ssh-ed25519 AAAA',
+        'restrict,command="x\nssh-ed25519 AAAA"',
+        'restrict,command="x\ty"',
+        'restrict,command="\x7f"',
+        'restrict,command="jos\u00e9"',
+        'restrict,command="\udcff"',
+        'restrict,command="' + "x" * (FILLING + 1) + '"',
+        'restrict,command="' + "x" * FILLING + '",pty',
+    ],
+    ids=lambda limits: ascii(limits[:60]),
+)
+def test_options_of_any_other_form_print_nothing(helper: KeyHelper, limits: str) -> None:
+    """Whatever could allow more, end the line or mean something else; it is not cut to what would do."""
+    with scripted_agent(say(limited(limits))) as agent:
+        run = helper.run(*options(agent), "alice", TYPE, KEY, CONNECTION)
+    assert (run.code, run.output, len(run.log)) == (0, b"", 1)
+    assert 'decision=deny reason=agent_answer_damaged user="alice" method=publickey' in run.log[0]
+
+
 @pytest.mark.parametrize("verdict", [deny("no"), check("approve first")], ids=["deny", "check"])
 def test_denial_prints_nothing(helper: KeyHelper, verdict: bytes) -> None:
     """The agent has logged it; sshd goes on to the next method. No key passes a check."""
@@ -91,6 +168,9 @@ def test_denial_prints_nothing(helper: KeyHelper, verdict: bytes) -> None:
         (say(answer("verdict", verdict="perhaps")), "agent_answer_damaged"),
         (say(prompt("?"), ALLOW), "agent_answer_damaged"),
         (say(answer("welcome", text="?"), ALLOW), "agent_answer_damaged"),
+        (say(answer("verdict", verdict="limited")), "agent_answer_damaged"),
+        (say(answer("verdict", verdict="allow", options="restrict")), "agent_answer_damaged"),
+        (say(answer("verdict", verdict="deny", options="restrict")), "agent_answer_damaged"),
     ],
     ids=[
         "closes",
@@ -103,6 +183,9 @@ def test_denial_prints_nothing(helper: KeyHelper, verdict: bytes) -> None:
         "unknown verdict",
         "prompt",
         "unknown answer",
+        "limits without options",
+        "options with allow",
+        "options with deny",
     ],
 )
 def test_broken_agent_prints_nothing(helper: KeyHelper, script: Script, reason: str) -> None:

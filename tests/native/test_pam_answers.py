@@ -8,7 +8,7 @@ import pytest
 from pam_tailscale import wire
 from tests.support import pamstack
 from tests.support.pamstack import Login, PamStack
-from tests.support.scripted_agent import ALLOW, answer, deny, info, say, scripted_agent
+from tests.support.scripted_agent import ALLOW, answer, deny, info, limited, say, scripted_agent
 
 MakeStack = Callable[..., PamStack]
 
@@ -98,6 +98,24 @@ def test_denial_has_its_code_and_its_text(
     assert run.shown == ([(pamstack.ERROR_MSG, REASON.encode())] if is_told else [])
     assert run.log == ()
     assert run.steps[0].kept == EVERYTHING
+
+
+@pytest.mark.parametrize(
+    ("login", "step", "code"),
+    [
+        (NONE, "auth", pamstack.AUTH_ERR),
+        (KEYBOARD, "auth", pamstack.MAXTRIES),
+        (NONE, "account", pamstack.PERM_DENIED),
+        (NONE, "open", pamstack.SESSION_ERR),
+    ],
+    ids=["none", "keyboard-interactive", "account", "session"],
+)
+def test_what_only_a_key_may_have_is_a_refusal_here(stack: MakeStack, login: Login, step: str, code: int) -> None:
+    """The module has no key in front of which options could stand."""
+    with scripted_agent(say(limited("restrict"))) as agent:
+        run = stack(agent).run(step, login=login)
+    assert run.codes == [code]
+    assert (pamstack.TEXT_INFO, b"restrict") not in run.shown
 
 
 def test_silence_is_kept_when_asked_for(stack: MakeStack) -> None:

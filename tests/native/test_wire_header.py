@@ -58,9 +58,10 @@ def test_header_and_python_say_the_same() -> None:
 
 
 def test_verdicts_of_the_model_are_those_of_the_wire() -> None:
-    """What the agent decides is what the wire can say."""
+    """What the agent decides is what the wire can say; `limited` is how an `allow` with limits is said."""
     assert {verdict.value for verdict in model.Verdict} == {
         wire.VERDICT_ALLOW,
         wire.VERDICT_CHECK,
         wire.VERDICT_DENY,
     }
+    assert wire.VERDICT_LIMITED not in {verdict.value for verdict in model.Verdict}

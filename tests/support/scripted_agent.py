@@ -46,6 +46,11 @@ def deny(text: str) -> bytes:
     return answer(wire.ANSWER_VERDICT, verdict=wire.VERDICT_DENY, id="a1b2", text=text)
 
 
+def limited(options: str) -> bytes:
+    """A yes for the offered key, behind these options."""
+    return answer(wire.ANSWER_VERDICT, verdict=wire.VERDICT_LIMITED, id="a1b2", options=options)
+
+
 def check(text: str) -> bytes:
     """A refusal that a check would turn into a yes."""
     return answer(wire.ANSWER_VERDICT, verdict=wire.VERDICT_CHECK, id="a1b2", text=text)

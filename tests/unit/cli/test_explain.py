@@ -68,7 +68,7 @@ def test_every_rule_is_shown(run: Run, agents: Agents) -> None:
     known = knowledge(
         rule({"*": "=", "root": ""}, ACCEPT, {"node": "other"}),
         rule({"deploy": "deploy", "ops": "deploy"}),
-        rule({"alice": "="}, {"accept": True}),
+        rule({"alice": "="}, {"accept": True, "recorders": ["100.64.0.9:80"]}),
         rule({"*": "="}, ACCEPT, newField=1),
     )
     ran = run(*ASK, "--socket", agents.telling(document(facts(known))).path)
@@ -78,7 +78,7 @@ def test_every_rule_is_shown(run: Run, agents: Agents) -> None:
         "rule action accounts",
         "netmap 1 accept * but root is not about this peer",
         "netmap 2 accept deploy, ops as deploy is about this peer, but not for this account",
-        f"netmap 3 accept alice matches; demands what cannot be enforced: {withheld}",
+        f"netmap 3 accept alice matches; demands what cannot be enforced: recorders; by key alone: {withheld}",
         "netmap 4 accept * comes after the rule that decides; has unknown fields: newField",
     ]
     assert 'person reads tailscale: tailnet policy does not permit you to SSH as user "alice" (decision ab12)' in lines

@@ -24,3 +24,11 @@ def test_every_outcome_has_its_words(mismatch: Mismatch) -> None:
 def test_action_words(action: object, word: str) -> None:
     """What a rule does."""
     assert action_word(parse_rule(rule({}, action), 1)) == word
+
+
+def test_what_a_rule_withholds_is_named() -> None:
+    """Of those that let in; a rejecting rule withholds everything."""
+    for action, count in ((ACCEPT, 0), ({"accept": True}, 3), (CHECK, 0), (REJECT, 0), (None, 0)):
+        found = document("file", parse_rule(rule({}, action), 1), Mismatch.MATCHED)
+        assert len(found["withheld"]) == count
+        assert found["not_enforced"] == []
