@@ -7,8 +7,10 @@ NATIVE := build/native
 export PAM_TAILSCALE_CACHE ?= /var/cache/pam-tailscale-tests
 
 SUITE ?= bookworm
+# Seconds for all targets of `fuzz` together.
+FUZZ_SECONDS ?= 600
 
-.PHONY: demo check test bench deb deb-checks package-roots lint native clean
+.PHONY: demo check test bench fuzz deb deb-checks package-roots lint native clean
 
 demo: ## log in over an embedded tailnet: about a minute
 	@tests/lab/prepare demo
@@ -30,6 +32,11 @@ test: lint ## everything, on real sshd and a real tailnet: half an hour, an hour
 bench: ## measure; prints a table and writes build/bench.json
 	@tests/lab/prepare test
 	tests/lab/reachable $(PYTHON) -m bench
+
+fuzz: ## ten minutes of looking for bytes that break the reading of a policy file; what was found is in build/fuzz
+	@tests/lab/prepare test
+	for target in hujson compile; do \
+		$(PYTHON) -m tests.fuzz $$target build/fuzz/$$target -max_total_time=$$(($(FUZZ_SECONDS) / 2)) || exit; done
 
 deb: ## the Debian packages, into build/deb; SUITE=trixie for Debian 13
 	@tests/lab/prepare deb

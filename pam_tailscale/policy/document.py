@@ -5,9 +5,9 @@ whatever their case, as Go's encoding/json does. Messages that the control plane
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pam_tailscale.policy import godurations, hujson
 from pam_tailscale.policy.godurations import quote
@@ -25,6 +25,8 @@ _PERIOD_MAX: Final = 168 * 3600 * 1_000_000_000
 _ALWAYS: Final = "always"
 _TAG: Final = re.compile(r"tag:[A-Za-z]")
 _LOCALPART: Final = re.compile(r"localpart:\*@(.+)", re.DOTALL)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +88,25 @@ def read(data: bytes, name: str) -> PolicyFile:
     document = hujson.parse(data, name)
     reader = Reader(document)
     top = reader.fields(document.value, ())
-    groups = {key: reader.texts(value, path) for key, value, path in reader.members(top.get("groups"))}
-    tag_owners = {key: reader.texts(value, path) for key, value, path in reader.members(top.get("tagowners"))}
-    hosts = {key: reader.text(value, path) for key, value, path in reader.members(top.get("hosts"))}
+    groups = _named(reader, top.get("groups"), reader.texts)
+    tag_owners = _named(reader, top.get("tagowners"), reader.texts)
+    hosts = _named(reader, top.get("hosts"), reader.text)
     _check_groups(document, groups, top)
     _check_tags(document, tag_owners, top)
-    ssh = tuple(_entry(reader, *item) for item in reader.items(top.get("ssh")))
+    ssh = tuple(read_entry(reader, *item) for item in reader.items(top.get("ssh")))
     tests = tuple(_test(reader, *item) for item in reader.items(top.get("sshtests")))
     return PolicyFile(document, ssh, groups, tag_owners, hosts, tests)
+
+
+def _named(reader: Reader, section: Field | None, read_value: Callable[[Any, Path], T]) -> dict[str, T]:
+    """A section whose keys are names of the administrator's."""
+    found: dict[str, T] = {}
+    for name, value, path in reader.members(section):
+        if name in found:
+            message = f"this is {quote(name)} once more, with other spaces around it: keep one of them"
+            raise reader.document.error(path, message)
+        found[name] = read_value(value, path)
+    return found
 
 
 def _check_groups(document: Document, groups: Mapping[str, tuple[str, ...]], top: Mapping[str, Field]) -> None:
@@ -117,12 +130,14 @@ def _check_tags(document: Document, tag_owners: Mapping[str, tuple[str, ...]], t
             raise document.error(path, message)
 
 
-_ENTRY_FIELDS: Final = frozenset({"action", "src", "dst", "users", "checkperiod", "acceptenv"})
+ENTRY_FIELDS: Final = frozenset({"action", "src", "dst", "users", "checkperiod", "acceptenv"})
+"""Of an `ssh` entry, as Reader.fields names them."""
 _TEST_FIELDS: Final = frozenset({"src", "dst", "accept", "deny", "check"})
 
 
-def _entry(reader: Reader, number: int, value: Any, path: Path) -> SSHEntry:
-    fields = reader.fields(value, path, _ENTRY_FIELDS)
+def read_entry(reader: Reader, number: int, value: Any, path: Path, known: frozenset[str] = ENTRY_FIELDS) -> SSHEntry:
+    """Read an `ssh` entry; `known` are the fields that it may have where it stands. Raises PolicyFileError."""
+    fields = reader.fields(value, path, known)
     return SSHEntry(
         number=number,
         action=_action(reader, fields.get("action"), path),

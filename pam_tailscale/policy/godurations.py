@@ -20,6 +20,8 @@ _UNITS: Final = {
 _PART: Final = re.compile(r"([0-9]*)(?:\.([0-9]*))?([^0-9.]*)")
 _MAX: Final = (1 << 63) - 1
 _SECOND: Final = _UNITS["s"]
+QUOTED_MAX: Final = 256
+"""Characters of a text that a message repeats."""
 
 
 def parse(text: str) -> int:
@@ -30,9 +32,9 @@ def parse(text: str) -> int:
     invalid = ValueError(f"time: invalid duration {quote(text)}")
     if not rest:
         raise invalid
-    total = 0
-    while rest:
-        match = _PART.match(rest)
+    total = position = 0
+    while position < len(rest):
+        match = _PART.match(rest, position)
         if match is None or not (match[1] or match[2]):
             raise invalid
         if not match[3]:
@@ -44,7 +46,7 @@ def parse(text: str) -> int:
         total += int(Decimal(f"{match[1] or 0}.{match[2] or 0}") * _UNITS[match[3]])
         if total > _MAX:
             raise invalid
-        rest = rest[match.end() :]
+        position = match.end()
     return -total if sign == "-" else total
 
 
@@ -69,8 +71,9 @@ def _fraction(value: int, unit: int) -> str:
 
 
 def quote(text: str) -> str:
-    """In double quotes, as Go's %q for what can be printed."""
-    return '"' + "".join(_escaped(character) for character in text) + '"'
+    """In double quotes, as Go's %q for what can be printed; a long one is cut."""
+    shown = text if len(text) <= QUOTED_MAX else f"{text[:QUOTED_MAX]}…"
+    return '"' + "".join(_escaped(character) for character in shown) + '"'
 
 
 def _escaped(character: str) -> str:

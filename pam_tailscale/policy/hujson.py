@@ -9,10 +9,11 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 from pam_tailscale.errors import PolicyFileError
+from pam_tailscale.policy.godurations import quote
 
 BYTES_MAX: Final = 64 << 20
 """Far more than any policy: the control plane's own limit is much lower."""
@@ -23,6 +24,9 @@ DIGITS_MAX: Final = 400
 _WORDS: Final = {
     "Expecting value": "a value is expected here",
     "Expecting property name enclosed in double quotes": "a key in double quotes is expected here",
+    # The two that Python has from 3.13 on, where it said the two above before.
+    "Illegal trailing comma before end of array": "a value is expected here",
+    "Illegal trailing comma before end of object": "a key in double quotes is expected here",
     "Expecting ':' delimiter": "a colon is expected here, between key and value",
     "Expecting ',' delimiter": "a comma is expected here, or the end of the object or list",
     "Extra data": "the value is complete before this: nothing but comments may follow",
@@ -67,6 +71,10 @@ class _DuplicateKeyError(Exception):
     """One object has a key twice."""
 
 
+class _OpenCommentError(Exception):
+    """A comment reaches to the end of the file. Its argument is where it begins."""
+
+
 class _NumberError(Exception):
     """A number that JSON does not know, or that is larger than any of Go's."""
 
@@ -80,7 +88,10 @@ def parse(data: bytes, name: str) -> Document:
     except UnicodeDecodeError as err:
         before = data[: err.start].decode()
         raise _error(name, before, len(before), f"byte {data[err.start]:#04x} is not UTF-8") from None
-    text = _NOT_JSON.sub(_blank, text)
+    try:
+        text = _NOT_JSON.sub(_blank, text)
+    except _OpenCommentError as err:
+        raise _error(name, text, err.args[0], "this comment is not closed: */ is missing") from None
     return Document(name, _value(text, name), text)
 
 
@@ -91,7 +102,7 @@ def _value(text: str, name: str) -> Any:
         raise _error(name, text, err.pos, _complaint(text, err)) from None
     except _DuplicateKeyError:
         place, key = _second_key(text)
-        raise _error(name, text, place, f"the key {key!r} stands twice in one object: keep one of the two") from None
+        raise _error(name, text, place, f"the key {quote(key)} stands twice in one object: keep one") from None
     except _NumberError as err:
         message = "this number is too large, or none that JSON knows"
         raise _error(name, text, _token(text, str(err)), message) from None
@@ -127,6 +138,8 @@ def _float(text: str) -> float:
 
 def _blank(match: re.Match[str]) -> str:
     text = match[0]
+    if text.startswith("/*") and not text.endswith("*/", 2):
+        raise _OpenCommentError(match.start())
     return text if text[0] == '"' else _BLANKED.sub(_spaces, text)
 
 
@@ -146,6 +159,8 @@ class _Frame:
     """The key or position of the value that comes next; None where a key comes next."""
     offset: int
     """Where the key of that value is; of an array's, where the array began."""
+    keys: set[str] = field(default_factory=set)
+    """Of an object, those that `_second_key` has seen."""
 
 
 def _walk(text: str) -> Iterator[tuple[int, str, list[_Frame]]]:
@@ -181,30 +196,28 @@ def _offset(text: str, path: Path) -> int:
     found = 0
     best = -1
     for offset, _, frames in _walk(text):
-        steps = tuple(frame.step for frame in frames)
-        if None in steps:
+        if not best < len(frames) <= len(path):
             continue
-        if len(steps) > best and steps == path[: len(steps)]:
-            found, best = offset, len(steps)
+        if tuple(frame.step for frame in frames) == path[: len(frames)]:
+            found, best = offset, len(frames)
         if best == len(path):
             break
     return found
 
 
 def _second_key(text: str) -> tuple[int, str]:
-    seen: dict[int, set[str]] = {}
     for offset, word, frames in _walk(text):
         if frames and frames[-1].is_object and frames[-1].step is None:
-            keys = seen.setdefault(id(frames[-1]), set())
             key: str = json.loads(word)
-            if key in keys:
+            if key in frames[-1].keys:
                 return offset, key
-            keys.add(key)
+            frames[-1].keys.add(key)
     raise ValueError("no key stands twice")
 
 
 def _token(text: str, wanted: str) -> int:
-    return next(match.start() for match in _TOKEN.finditer(text) if match[0] == wanted)
+    # Begins with it: what follows a number without a space belongs to the token.
+    return next(match.start() for match in _TOKEN.finditer(text) if match[0].startswith(wanted))
 
 
 def _half_pair(text: str) -> int | None:

@@ -62,7 +62,7 @@ def run(compiler: Compiler) -> Iterator[Result]:
 
 
 def _run(compiler: Compiler, test: SSHTest, policies: dict[str, Policy]) -> Iterator[Result]:
-    sources = tuple(_sources(compiler, selector(test.source)))
+    sources = tuple(node for node in _sources(compiler, selector(test.source)) if node.addresses)
     if not sources:
         yield Result(test.number, test.source, "", "", None, "src is no node of the tailnet")
         return

@@ -71,12 +71,13 @@ def _destination(policy: PolicyFile, destination: Selector, path: Path) -> None:
 def _together(policy: PolicyFile, entry: SSHEntry) -> None:
     """Devices of people are for these people themselves (Tailscale's documentation of the ssh section's dst)."""
     path = (*entry.path, "dst")
+    sources = frozenset(entry.sources)
     others = [source.text for source in entry.sources if source.kind is Kind.TAG or source.text == TAGGED]
     for destination in entry.destinations:
         of_people = destination.kind is Kind.PERSON or destination.text in (SELF, MEMBER)
         if of_people and others:
             raise _error(policy, path, f"{quote(others[0])} as src cannot have people's devices as dst")
-        if destination.kind is Kind.PERSON and any(source != destination for source in entry.sources):
+        if destination.kind is Kind.PERSON and sources - {destination}:
             message = f"dst {quote(destination.text)} is only for that same person as src: write {quote(SELF)}"
             raise _error(policy, path, message)
 

@@ -1,0 +1,1 @@
+"""Policies, and what the real control plane made of them: ours is the same reading."""

@@ -1,0 +1,64 @@
+"""What an entry of src or dst names."""
+
+import pytest
+
+from pam_tailscale.policy.selectors import MEMBER, Kind, Selector, parse
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("*", Kind.ANY),
+        ("alice@example.com", Kind.PERSON),
+        ("alice@", Kind.PERSON),
+        ("@", Kind.PERSON),
+        ("*@example.com", Kind.PERSON),
+        ("user:alice@example.com", Kind.PERSON),
+        ("user:*@example.com", Kind.DOMAIN),
+        ("user:*@", Kind.DOMAIN),
+        ("group:ops", Kind.GROUP),
+        ("group:ops@example.com", Kind.GROUP),
+        ("tag:web", Kind.TAG),
+        ("tag:", Kind.TAG),
+        ("autogroup:self", Kind.AUTOGROUP),
+        ("autogroup:nobody-knows", Kind.AUTOGROUP),
+        ("100.64.0.1", Kind.ADDRESS),
+        ("100.64.0.0/10", Kind.ADDRESS),
+        ("100.64.0.1/10", Kind.ADDRESS),
+        ("fd7a:115c:a1e0::1", Kind.ADDRESS),
+        ("100.64.0.1:22", Kind.NAME),
+        ("100.64.0.256", Kind.NAME),
+        ("1", Kind.NAME),
+        ("server", Kind.NAME),
+        ("Group:ops", Kind.NAME),
+        ("**", Kind.NAME),
+        ("", Kind.NAME),
+    ],
+)
+def test_kinds(text: str, kind: Kind) -> None:
+    """By prefix, then by @, then by whether it is an address; the text stays as it is."""
+    assert parse(text) == Selector(kind, text)
+
+
+def test_spaces_around_it_are_no_part_of_it() -> None:
+    """As with the control plane."""
+    assert parse(" \talice@example.com\n") == Selector(Kind.PERSON, "alice@example.com")
+    assert parse("group: a b ").text == "group: a b"
+
+
+def test_the_older_spelling_is_the_newer() -> None:
+    """So that nothing has to know both."""
+    assert parse("autogroup:members") == parse("autogroup:member") == Selector(Kind.AUTOGROUP, MEMBER)
+
+
+def test_the_domain_of_everybody_in_it() -> None:
+    """What follows `user:*@`."""
+    assert parse("user:*@Example.com").domain == "Example.com"
+    assert parse("user:*@").domain == ""
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("part", ["1", ":", "1.", "1/"])
+def test_long_texts_are_names(part: str) -> None:
+    """Soon."""
+    assert parse(part * 2_500_000).kind is Kind.NAME
