@@ -28,6 +28,10 @@ _TENANTLESS = frozenset({"common", "organizations", "consumers"})
 """Tenants of Microsoft's provider that stand for all of them."""
 
 
+_LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_CAPABILITY = re.compile(rf"({_LABEL}(?:\.{_LABEL})+)/[A-Za-z0-9._~/-]{{1,200}}", re.ASCII)
+
+
 class Period(float):
     """For how long an authentication counts, in seconds; 0 is `always`: every login asks anew."""
 
@@ -128,6 +132,14 @@ class StoreConfig:
     prefix: str = "pam-tailscale"
 
 
+class Source(enum.Enum):
+    """Where rules come from: the tailnet's SSH policy, what it grants a peer, or a policy file on this host."""
+
+    NETMAP = "netmap"
+    GRANTS = "grants"
+    FILE = "file"
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """The whole file."""
@@ -137,6 +149,10 @@ class Config:
     """Whether root may log in over the tailnet where a rule says so; false where sshd has `PermitRootLogin no`."""
     trust_operator: bool = False
     """Whether tailscale's operator, who can put a policy of their own in place of the tailnet's, may be root."""
+    sources: tuple[Source, ...] = (Source.NETMAP,)
+    """Where rules come from, in this order: the first rule that matches decides, whichever source it is of."""
+    capability: str = ""
+    """App capability of the source `grants`, in the administrator's own domain: `acme.example/cap/ssh`."""
     agent: AgentConfig = AgentConfig()
     tailscaled: TailscaledConfig = TailscaledConfig()
     check: CheckConfig = CheckConfig()
@@ -159,6 +175,7 @@ def parse(text: str, name: str) -> Config:
 
 
 def _bounds(config: Config, place: "_Place") -> None:
+    _source_bounds(config, place)
     if not 1 <= config.agent.threads <= THREADS_MAX:
         raise place.error("agent", "threads", f"must be from 1 to {THREADS_MAX}")
     if not 0 < config.tailscaled.timeout < 10:  # noqa: PLR2004 (the shims' own time-out, which it must stay below)
@@ -175,6 +192,27 @@ def _bounds(config: Config, place: "_Place") -> None:
         r"/[^\0]+|(\[[^\]]+\]|[^:/]+):\d{1,5}", config.store.address, re.ASCII
     ):
         raise place.error("store", "address", "must be HOST:PORT, an IPv6 address in brackets, or a socket's path")
+
+
+def _source_bounds(config: Config, place: "_Place") -> None:
+    if not config.sources:
+        raise place.error("", "sources", "is empty: name at least one, or leave it out")
+    if len(set(config.sources)) != len(config.sources):
+        raise place.error("", "sources", "names one twice")
+    if Source.GRANTS in config.sources and not config.capability:
+        raise place.error("", "sources", 'has "grants": set capability, as in capability = "acme.example/cap/ssh"')
+    if config.capability and (problem := _capability_problem(config.capability)):
+        raise place.error("", "capability", problem)
+
+
+def _capability_problem(text: str) -> str:
+    """Why this is no app capability of an administrator's (tailcfg, PeerCapability); empty where it is one."""
+    match = _CAPABILITY.fullmatch(text)
+    if match is None:
+        return "must be {domain}/{path}, the domain your own and in lower case, as acme.example/cap/ssh"
+    if f".{match[1]}".endswith(".tailscale.com"):
+        return "is Tailscale's own domain: name one of yours"
+    return ""
 
 
 def _oidc_bounds(oidc: OidcConfig, place: "_Place") -> None:
@@ -240,6 +278,8 @@ def _plain(kind: Any, value: object) -> Any:
     """A value that is no section. Raises ValueError with what it must be."""
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return _choice(kind, value)
+    if get_origin(kind) is tuple and issubclass(one := get_args(kind)[0], enum.Enum):
+        return tuple(_choice(one, text) for text in _texts(value))
     reader = _READERS.get(get_origin(kind) or kind)
     if reader is not None:
         return reader(value)

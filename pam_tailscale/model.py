@@ -67,6 +67,7 @@ class Reason(enum.Enum):
     OPERATOR = "operator"
     STATE_CHANGED = "state_changed"
     POLICY_UNAVAILABLE = "policy_unavailable"
+    NARROW_DAMAGED = "narrow_damaged"
     # 1: the account
     ACCOUNT_UNKNOWN = "account_unknown"
     ACCOUNT_ALIAS = "account_alias"
@@ -95,6 +96,8 @@ class Reason(enum.Enum):
     SYSTEM_ACCOUNT = "system_account"
     NOLOGIN_ACCOUNT = "nologin_account"
     ATTRIBUTE_NOT_ENFORCED = "attribute_not_enforced"
+    METHOD_CANNOT_LIMIT = "method_cannot_limit"
+    NARROWED = "narrowed"
     # 6: the check
     CHECK_NEEDED = "check_needed"
     CHECK_PASSED = "check_passed"
@@ -213,6 +216,28 @@ class Pin:
 
 
 @dataclass(frozen=True, slots=True)
+class Withheld:
+    """What somebody is let in without. The default withholds nothing."""
+
+    agent_forwarding: bool = False
+    local_forwarding: bool = False
+    """Ports and sockets of the host, for the client (`ssh -L`)."""
+    remote_forwarding: bool = False
+    """Ports and sockets of the client, for the host (`ssh -R`)."""
+    pty: bool = False
+    command: str = ""
+    """The one command that is run, in place of whatever is asked for; empty: any may be."""
+
+    @property
+    def nothing(self) -> bool:
+        """Whether the login may do all that sshd lets it."""
+        return self == NOTHING_WITHHELD
+
+
+NOTHING_WITHHELD = Withheld()
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """The answer to one request and what the journal says about it."""
 
@@ -233,6 +258,8 @@ class Decision:
     """With the verdict CHECK: what has to be shown."""
     told: Reason | None = None
     """The reason that whoever logs in is told by, where `reason` itself would tell which accounts exist."""
+    withheld: Withheld = NOTHING_WITHHELD
+    """What sshd has to withhold from whoever is let in; only a login by key can be."""
 
     @property
     def allowed(self) -> bool:

@@ -3,6 +3,10 @@
 from pathlib import Path
 
 CONFIG = Path("/etc/pam-tailscale/agent.toml")
+POLICY_FILE = Path("/etc/pam-tailscale/tailnet-policy.hujson")
+"""The policy of the source `file`."""
+NARROW = Path("/etc/pam-tailscale/narrow.hujson")
+"""What root of this host takes away from the tailnet's policy."""
 PIN = Path("/var/lib/pam-tailscale/pin.json")
 STATE_DIR = Path("/var/lib/pam-tailscale/agent")
 """The agent's own: nobody else reads it."""

@@ -24,18 +24,22 @@ from pam_tailscale.agent.deferred import Deferred
 from pam_tailscale.agent.gather import Gatherer
 from pam_tailscale.agent.handlers import Access, Handlers
 from pam_tailscale.agent.hearing import Hearing
+from pam_tailscale.agent.hostfile import HostFile
 from pam_tailscale.agent.journal import Journal
 from pam_tailscale.agent.logins import Logins
 from pam_tailscale.agent.memory import spared_by_the_collector
 from pam_tailscale.agent.refresh import Refresher
 from pam_tailscale.agent.server import Server
+from pam_tailscale.agent.sources import Sources
 from pam_tailscale.agent.store import KnowledgeStore
 from pam_tailscale.check import qr
 from pam_tailscale.check.flow import Provider
 from pam_tailscale.check.local import SqliteStore
 from pam_tailscale.errors import CheckError, ConfigError, PamTailscaleError, TailscaledError
-from pam_tailscale.model import IPAddress, Peer
-from pam_tailscale.policy.facts import Limits
+from pam_tailscale.model import IPAddress, Peer, Reason
+from pam_tailscale.policy import narrow
+from pam_tailscale.policy.facts import Limits, Problem
+from pam_tailscale.policy.narrow import Narrowing
 from pam_tailscale.secret import Secret
 from pam_tailscale.tailnet import bus, netmap, routes, stream
 from pam_tailscale.tailnet.localapi import LocalAPI
@@ -60,7 +64,6 @@ class Agent:
     def __init__(self, config_path: Path) -> None:
         self._config_path = config_path
         self._config = load_config(config_path)
-        self._limits = limits_of(self._config)
         self._config_error = ""
         self._began = time.monotonic()
         self._notifier = sdnotify.SystemdNotifier()
@@ -71,9 +74,16 @@ class Agent:
         process.become(settings.user)
         if not process.has_group(settings.admin_group):
             log.warning("there is no group %r: only root may ask about others", settings.admin_group)
+        self._narrow = HostFile(config_path.with_name(paths.NARROW.name), narrow.read)
+        self._narrow.reread()
+        self._limits = limits_of(self._config, narrowing_of(self._narrow))
+        self._sources = Sources(lambda: self._config, config_path.with_name(paths.POLICY_FILE.name))
+        self._sources.reread()
         self._store = KnowledgeStore()
         new_api = functools.partial(LocalAPI, self._config.tailscaled.socket, self._config.tailscaled.timeout)
-        self._gatherer = Gatherer(self._store, new_api, routes.route_to, routes.interface_of, settings.pin)
+        self._gatherer = Gatherer(
+            self._store, new_api, routes.route_to, routes.interface_of, settings.pin, self._sources.apply
+        )
         self._refresher = Refresher(
             self._store,
             new_api(),
@@ -143,15 +153,23 @@ class Agent:
         try:
             fresh = load_config(self._config_path)
             kept = dataclasses.replace(
-                self._config, mode=fresh.mode, allow_root=fresh.allow_root, trust_operator=fresh.trust_operator
+                self._config,
+                mode=fresh.mode,
+                allow_root=fresh.allow_root,
+                trust_operator=fresh.trust_operator,
+                sources=fresh.sources,
+                capability=fresh.capability,
             )
             if fresh != kept:
                 log.warning("changes in sections of the configuration take effect when the agent is restarted")
-            self._config, self._limits, self._config_error = kept, limits_of(kept), ""
+            self._config, self._config_error = kept, ""
             log.info("the configuration was read again")
         except ConfigError as err:
             self._config_error = str(err)
             log.error("the configuration before stays in force: %s", err)  # noqa: TRY400 (the text is complete)
+        self._narrow.reread()
+        self._limits = limits_of(self._config, narrowing_of(self._narrow))
+        self._sources.reread()
         self._refresher.again()
         self._notifier.notify("READY=1")
 
@@ -161,7 +179,9 @@ class Agent:
             __version__, self._config.mode, uptime, self._config_error, self._config.trust_operator
         )
         snapshot, problem = self._store.snapshot(time.monotonic()), self._checking.problem()
-        return report.status(agent, snapshot, self._gatherer.pin(), problem)
+        sources = self._sources.states(snapshot.knowledge, snapshot.policy_age)
+        narrowing = report.narrow_state(self._narrow)
+        return report.status(agent, snapshot, self._gatherer.pin(), sources, narrowing, problem)
 
     def _who_checks(self) -> Checking:
         """The provider of checks and the stores, as the configuration names them."""
@@ -229,9 +249,16 @@ def load_config(path: Path) -> config.Config:
         raise ConfigError(f"{path}: cannot be read: {err}") from err
 
 
-def limits_of(settings: config.Config) -> Limits:
+def limits_of(settings: config.Config, narrowing: Narrowing | Problem | None = None) -> Limits:
     """The host's own limits under this configuration."""
-    return Limits.of(settings, localaccounts.uid_min())
+    return Limits.of(settings, localaccounts.uid_min(), narrowing)
+
+
+def narrowing_of(file: HostFile[Narrowing]) -> Narrowing | Problem | None:
+    """What the file takes away. One that is damaged, with none before it that was not, lets nobody in."""
+    if file.value is not None or file.absent:
+        return file.value
+    return Problem(Reason.NARROW_DAMAGED, f"what root of this host takes away cannot be told: {file.problem}")
 
 
 @click.command()

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from pam_tailscale import localaccounts
 from pam_tailscale import pin as pins
-from pam_tailscale.agent.refresh import tailscaled_problem
+from pam_tailscale.agent.refresh import own_node, tailscaled_problem
 from pam_tailscale.agent.store import KnowledgeStore, Snapshot
 from pam_tailscale.errors import ConfigError, TailscaledError
 from pam_tailscale.model import IPAddress, Peer, Pin, Reason, Request
 from pam_tailscale.policy.decision import RUNNING
 from pam_tailscale.policy.facts import Facts, Knowledge, Problem, RouteBack
 from pam_tailscale.tailnet.localapi import LocalAPI
-from pam_tailscale.tailnet.records import DEFAULT_CONTROL_URL, Route
+from pam_tailscale.tailnet.records import DEFAULT_CONTROL_URL, Route, Whois
 
 _ATTEMPTS = 3
 
@@ -33,6 +33,7 @@ class Gatherer:
         route_to: the kernel's route to an address from another.
         interface_of: index of the interface that has an address.
         pin_path: the pin's file.
+        apply: puts the rules of all sources that can be about a peer into the knowledge.
     """
 
     def __init__(
@@ -42,12 +43,14 @@ class Gatherer:
         route_to: RouteTo,
         interface_of: InterfaceOf,
         pin_path: Path,
+        apply: Callable[[Knowledge, Whois], Knowledge],
     ) -> None:
         self._store = store
         self._new_api = new_api
         self._route_to = route_to
         self._interface_of = interface_of
         self._pin_path = pin_path
+        self._apply = apply
         self._threads = threading.local()
 
     def gather(self, request: Request) -> Facts:
@@ -74,6 +77,10 @@ class Gatherer:
 
     def whois(self, address: IPAddress, port: int) -> Peer | Problem | None:
         """Who is at an address, as tailscaled says."""
+        found = self._whois(address, port)
+        return found.peer if isinstance(found, Whois) else found
+
+    def _whois(self, address: IPAddress, port: int) -> Whois | Problem | None:
         try:
             return self._api.whois(address, port)
         except TailscaledError as err:
@@ -85,10 +92,22 @@ class Gatherer:
         if knowledge.problem is not None or knowledge.backend_state != RUNNING:
             unasked = knowledge.problem or Problem(Reason.TAILSCALED_NOT_RUNNING, "tailscaled is not running")
             return Facts(knowledge, snapshot.age, pin, account, unasked, unasked)
-        peer = self.whois(connection.client, connection.client_port)
+        found = self._whois(connection.client, connection.client_port)
         if not snapshot.bus_live:
-            peer = self._still_the_same(snapshot) or peer
-        return Facts(knowledge, snapshot.age, pin, account, self._route(connection.client, connection.server), peer)
+            found = self._still_the_same(snapshot) or found
+        route = self._route(connection.client, connection.server)
+        if not isinstance(found, Whois):
+            return Facts(knowledge, snapshot.age, pin, account, route, found)
+        return Facts(
+            self._apply(knowledge, found),
+            snapshot.age,
+            pin,
+            account,
+            route,
+            found.peer,
+            routes=found.routes,
+            shared=found.shared,
+        )
 
     def _route(self, client: IPAddress, server: IPAddress) -> RouteBack | Problem:
         try:
@@ -119,8 +138,9 @@ class Gatherer:
             status.self_stable_id,
             status.tailnet_id,
             status.backend_state,
+            own_node(status),
         )
-        if seen != (known.control_url, known.node_id, known.tailnet_id, known.backend_state):
+        if seen != (known.control_url, known.node_id, known.tailnet_id, known.backend_state, known.own):
             return Problem(Reason.STATE_CHANGED, "tailscaled is not in the state last read from it: wait a moment")
         return None
 

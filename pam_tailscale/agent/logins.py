@@ -21,7 +21,13 @@ from pam_tailscale.model import Decision, Demand, Method, Mode, Phase, Reason, R
 from pam_tailscale.model import Verdict as Answer
 from pam_tailscale.policy.decision import decide
 from pam_tailscale.policy.facts import Limits
+from pam_tailscale.policy.withholding import by_method, cannot_limit, key_options, needs_key
 from pam_tailscale.policy.words import person_text, prompt_text
+
+_NOT_LIMITED = (
+    "sshd was not told to withhold what the rule withholds: it has let the connection in by something else than a key "
+    "from the helper, or the policy has changed since. Log in anew, with a key"
+)
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +68,7 @@ class Logins:
         began = time.monotonic()
         decision = self._decision(request)
         if decision.demand is not None:
-            decision = self._at_once(request, decision, decision.demand)
+            decision = self._passable(self._at_once(request, decision, decision.demand), decision.demand)
         if decision.verdict is Answer.CHECK and decision.demand is not None and _can_be_passed(request):
             login = Login(request, decision, decision.demand, channel.keep(), began)
             self.room.admit(login, interactive=request.method is Method.KEYBOARD)
@@ -100,6 +106,16 @@ class Logins:
         detail = "the connection has not passed the check that its rule asks for, or not for this rule: log in anew"
         return dataclasses.replace(decision, verdict=Answer.DENY, detail=detail)
 
+    def _passable(self, decision: Decision, demand: Demand) -> Decision:
+        """A check is passed at a prompt and what is withheld needs a key, so that one of them has to be remembered."""
+        if decision.verdict is not Answer.CHECK or decision.withheld.nothing or self._checking.period_of(demand) != 0:
+            return decision
+        detail = (
+            "the rule asks for a check at every login, which only keyboard-interactive can pass, and withholds "
+            "what only a login by key can be without: give the check a period"
+        )
+        return dataclasses.replace(decision, verdict=Answer.DENY, reason=Reason.ATTRIBUTE_NOT_ENFORCED, detail=detail)
+
     def _finish(self, login: Login, verdict: Verdict | None) -> None:
         """The waiting room's answer: passed, refused, or not to be had by this method."""
         decision = login.decision
@@ -126,7 +142,7 @@ class Logins:
         return prompt_text(hold.text, self._qr(hold.url) if hold.url else "", login.decision.id)
 
     def _say(self, request: Request, decision: Decision, began: float, send: Send) -> None:
-        decision = self._one_method(request, decision)
+        decision = self._one_method(request, by_method(decision, request))
         if request.phase is Phase.SESSION:
             with self._tables:
                 self._passes.forget(request.connection)
@@ -135,21 +151,23 @@ class Logins:
         text = person_text(decision, request.user)
         if decision.allowed and text:
             send({wire.KEY_ANSWER: wire.ANSWER_INFO, wire.KEY_TEXT: text[: wire.TEXT_MAX]})
-        send(
-            {
-                wire.KEY_ANSWER: wire.ANSWER_VERDICT,
-                wire.KEY_VERDICT: decision.verdict.value,
-                wire.KEY_ID: decision.id,
-                wire.KEY_TEXT: "" if decision.allowed else text[: wire.TEXT_MAX],
-            }
-        )
+        verdict = {
+            wire.KEY_ANSWER: wire.ANSWER_VERDICT,
+            wire.KEY_VERDICT: decision.verdict.value,
+            wire.KEY_ID: decision.id,
+            wire.KEY_TEXT: "" if decision.allowed else text[: wire.TEXT_MAX],
+        }
+        send(verdict | _options(request, decision))
 
     def _one_method(self, request: Request, decision: Decision) -> Decision:
-        """A connection that one method was granted to is not granted a second one."""
+        """A connection that one method was granted to is not granted a second one, nor anything beyond its limits."""
         if not decision.allowed or request.mode is not Mode.ENFORCE:
             return decision
+        now, withheld = time.monotonic(), decision.withheld
         with self._tables:
-            if self._methods.admits(request, time.monotonic()):
+            if not self._methods.limits(request, withheld, now):
+                return cannot_limit(decision, _NOT_LIMITED)
+            if self._methods.admits(request, withheld, now):
                 return decision
         detail = (
             "another method was already granted to this connection: sshd's AuthenticationMethods may not list "
@@ -162,7 +180,20 @@ class Logins:
 
 def let_in(decision: Decision, message: str = "") -> Decision:
     """The decision about a login whose check is passed; `message` is for the person."""
-    return dataclasses.replace(decision, verdict=Answer.ALLOW, reason=Reason.CHECK_PASSED, detail="", message=message)
+    return dataclasses.replace(
+        decision,
+        verdict=Answer.ALLOW,
+        reason=Reason.CHECK_PASSED,
+        detail=needs_key(decision.withheld),
+        message=message,
+    )
+
+
+def _options(request: Request, decision: Decision) -> wire.Message:
+    """What the key helper is told of a login that is limited."""
+    if not decision.allowed or request.method is not Method.PUBLICKEY or decision.withheld.nothing:
+        return {}
+    return {wire.KEY_VERDICT: wire.VERDICT_LIMITED, wire.KEY_OPTIONS: key_options(decision.withheld)}
 
 
 def _can_be_passed(request: Request) -> bool:

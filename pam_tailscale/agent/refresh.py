@@ -15,6 +15,7 @@ from pam_tailscale.errors import PolicyShapeError, TailscaledError, TailscaledNo
 from pam_tailscale.model import IPAddress, Reason
 from pam_tailscale.policy.decision import RUNNING
 from pam_tailscale.policy.facts import Knowledge, Problem
+from pam_tailscale.policy.roster import Node
 from pam_tailscale.policy.rules import Policy
 from pam_tailscale.tailnet.localapi import LocalAPI
 from pam_tailscale.tailnet.records import DEFAULT_CONTROL_URL, BusDown, BusEvent, Netmap, Prefs, Status
@@ -245,6 +246,7 @@ def identified(known: Knowledge, status: Status, prefs: Prefs, interface: int | 
         problem=None,
         operator=operator,
         warnings=tuple(warnings(status, prefs)),
+        own=own_node(status),
     )
     same_node = (known.control_url, known.node_id, known.tailnet_id) == (
         fresh.control_url,
@@ -252,6 +254,14 @@ def identified(known: Knowledge, status: Status, prefs: Prefs, interface: int | 
         fresh.tailnet_id,
     )
     return fresh if same_node else without_policy(fresh, POLICY_PENDING)
+
+
+def own_node(status: Status) -> Node | None:
+    """This host's node as a policy file names it; None while it is in no tailnet."""
+    if not status.self_stable_id:
+        return None
+    owner = "" if status.self_tags else status.self_user
+    return Node(status.self_name, status.self_addresses, status.self_tags, owner, status.self_stable_id)
 
 
 def without_policy(known: Knowledge, problem: Problem) -> Knowledge:

@@ -4,16 +4,21 @@ Their keys are an interface (`--json`): add, do not rename.
 """
 
 import datetime
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pam_tailscale.agent.hostfile import HostFile
+from pam_tailscale.agent.sources import SourceState
 from pam_tailscale.agent.store import Snapshot
 from pam_tailscale.model import Decision, IPAddress, Mode, Peer, Pin, Reason, Request, join_port
 from pam_tailscale.policy.decision import RUNNING, operator_problem
 from pam_tailscale.policy.evaluate import Mismatch, Outcome, unknown_fields
 from pam_tailscale.policy.facts import Knowledge, Problem
 from pam_tailscale.policy.limits import unenforced
+from pam_tailscale.policy.narrow import Narrowing
 from pam_tailscale.policy.rules import Rule
+from pam_tailscale.policy.withholding import names, withheld
 from pam_tailscale.policy.words import person_text
 
 CANNOT_TELL = frozenset(
@@ -43,12 +48,36 @@ class AgentState:
     """As the configuration has it."""
 
 
-def status(agent: AgentState, snapshot: Snapshot, pin: Pin | Problem, checks: str = "") -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class NarrowState:
+    """What status says of the narrowing policy."""
+
+    path: str
+    in_force: bool
+    """It takes something away, or could."""
+    problem: str = ""
+    """What is wrong with the file as it is now."""
+
+
+def narrow_state(file: HostFile[Narrowing]) -> NarrowState:
+    """The same of its file."""
+    return NarrowState(str(file.path), file.value is not None, file.problem)
+
+
+def status(
+    agent: AgentState,
+    snapshot: Snapshot,
+    pin: Pin | Problem,
+    sources: Sequence[SourceState],
+    narrow: NarrowState,
+    checks: str = "",
+) -> dict[str, Any]:
     """How things stand, what is wrong, and what to do about it.
 
     `checks`: why checks cannot be passed at the moment; empty where nothing is known to be wrong.
     """
-    known, problems = snapshot.knowledge, _problems(agent, snapshot, pin)
+    known = snapshot.knowledge
+    problems = [*_problems(agent, snapshot, pin), *_of_policies(sources, narrow)]
     return {
         "agent": {"version": agent.version, "mode": agent.mode.value, "uptime_s": round(agent.uptime)},
         "tailscaled": {
@@ -61,13 +90,11 @@ def status(agent: AgentState, snapshot: Snapshot, pin: Pin | Problem, checks: st
             "bus": "live" if snapshot.bus_live else "down",
             "age_s": round(snapshot.age, 1),
         },
-        "sources": [
-            {"name": policy.source, "rules": len(policy.rules), "age_s": round(snapshot.policy_age, 1)}
-            for policy in known.policies
-        ],
+        "sources": [_source(source) for source in sources],
+        "narrow": {"path": narrow.path, "in_force": narrow.in_force, "problem": narrow.problem},
         "pin": _pin(pin),
         "problems": problems,
-        "warnings": _warnings(agent, known, checks),
+        "warnings": [*_warnings(agent, known, checks), *_policy_warnings(sources, narrow)],
         "ready": not problems,
     }
 
@@ -77,6 +104,25 @@ def _warnings(agent: AgentState, known: Knowledge, checks: str) -> list[str]:
     refused = f"not every check can be passed at the moment: {checks}"
     damaged = f"the configuration was not taken, the one before is in force: {agent.config_error}"
     return [*([damaged] if agent.config_error else []), *([refused] if checks else []), *known.warnings]
+
+
+def _source(state: SourceState) -> dict[str, Any]:
+    age = None if state.age is None else round(state.age, 1)
+    return {"name": state.name, "rules": state.rules, "age_s": age, "place": state.place}
+
+
+def _of_policies(sources: Iterable[SourceState], narrow: NarrowState) -> Iterator[str]:
+    """What is wrong with them so that nobody is let in."""
+    yield from (f"the source {state.name} has no policy: {state.problem}" for state in sources if state.problem)
+    if narrow.problem and not narrow.in_force:
+        yield f"what root of this host takes away cannot be told: {narrow.problem}"
+
+
+def _policy_warnings(sources: Iterable[SourceState], narrow: NarrowState) -> Iterator[str]:
+    for state in sources:
+        yield from state.warnings
+    if narrow.problem and narrow.in_force:
+        yield f"the narrowing policy was not taken, the one before is in force: {narrow.problem}"
 
 
 def _pin(pin: Pin | Problem) -> dict[str, str] | None:
@@ -178,6 +224,7 @@ def _rule(source: str, rule: Rule, mismatch: Mismatch) -> dict[str, Any]:
         "users": dict(rule.users),
         "principals": len(rule.principals),
         "not_enforced": list(unenforced(rule.action)) if rule.action else [],
+        "withheld": list(names(withheld(rule.action))) if rule.action and not rule.action.reject else [],
         "unknown_fields": list(unknown_fields(rule)),
     }
 

@@ -30,7 +30,7 @@ def status(*, as_json: bool, socket: Path) -> None:
 
 def _print(document: dict[str, Any]) -> None:
     agent, tailscaled, pin = document["agent"], document["tailscaled"], document["pin"]
-    sources = [f"{one['name']}, rules: {one['rules']}, read {_ago(one['age_s'])}" for one in document["sources"]]
+    narrow = document["narrow"]
     print_pairs(
         [
             ("agent", f"{agent['version']}, mode {agent['mode']}, up {_duration(agent['uptime_s'])}"),
@@ -40,7 +40,8 @@ def _print(document: dict[str, Any]) -> None:
                 f"{tailscaled['node_id']} at {', '.join(tailscaled['addresses'])}" if tailscaled["node_id"] else "",
             ),
             ("control plane", tailscaled["control_url"]),
-            ("policy", "; ".join(sources) or "none"),
+            ("policy", "; ".join(map(_source, document["sources"])) or "none"),
+            ("narrowed by", narrow["path"] if narrow["in_force"] else "nothing"),
             ("pin", f"{pin['node_id']} at {pin['control_url']}" if pin else "none"),
         ]
     )
@@ -52,6 +53,15 @@ def _print(document: dict[str, Any]) -> None:
         print_line("ready: logins over the tailnet are decided by its policy", "green")
     else:
         print_line("not ready: every login over the tailnet is refused; others are as always", "bold red")
+
+
+def _source(document: dict[str, Any]) -> str:
+    """One source: what it is, how much there is of it, and since when."""
+    place = f" {document['place']}" if document["place"] else ""
+    if document["rules"] is None:
+        return f"{document['name']}{place}, read at each login"
+    read = f", read {_ago(document['age_s'])}" if document["age_s"] is not None else ""
+    return f"{document['name']}{place}, rules: {document['rules']}{read}"
 
 
 def _tailscaled(document: dict[str, Any]) -> str:

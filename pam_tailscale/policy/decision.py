@@ -21,6 +21,9 @@ from pam_tailscale.model import (
 from pam_tailscale.policy.evaluate import ROOT, Outcome, Query, evaluate, unknown_fields
 from pam_tailscale.policy.facts import Facts, Knowledge, Limits, Problem
 from pam_tailscale.policy.limits import limit
+from pam_tailscale.policy.narrowing import narrowed
+from pam_tailscale.policy.onepeer import MAY_BE_CHECKED
+from pam_tailscale.policy.withholding import needs_key, withheld
 
 RUNNING = "Running"
 
@@ -51,7 +54,10 @@ def decide_with_trace(
         return decision, _only_trace(request, facts, now) if trace else None
     query = Query.of(peer, request.connection.client, request.user, account.uid)
     outcome = evaluate(facts.knowledge.policies, query, now, trace=trace)
-    problem = _rule(outcome) or limit(outcome, account, limits) or _check(outcome, peer)
+    problem = _rule(outcome) or limit(outcome, account, limits)
+    if problem is None:
+        less = narrowed(outcome, peer, account, query, facts, limits, now)
+        problem, outcome = (less, outcome) if isinstance(less, Problem) else (_check(less, peer, limits), less)
     decision = _decision(problem, outcome, peer, decision_id)
     if decision.allowed and outcome.reason is Reason.CHECK_NEEDED:
         decision = _demanded(decision, outcome, request, peer)
@@ -87,6 +93,8 @@ def _right_tailscaled(request: Request, facts: Facts, limits: Limits) -> Problem
             Reason.MODE_MISMATCH,
             "sshd is set up to enforce, the agent's configuration says observe: set mode in agent.toml as the module's",
         )
+    if isinstance(limits.narrowing, Problem):
+        return limits.narrowing
     if knowledge.problem is not None:
         return knowledge.problem
     if knowledge.backend_state != RUNNING:
@@ -224,6 +232,12 @@ _RULE_DETAILS = {
 }
 
 
+_BY_ROLE = (
+    "asks for a check by a role in the tailnet, which no host knows of anybody, so that it cannot be told whether this "
+    "login needs it: name people or groups in its src"
+)
+
+
 def _rule(outcome: Outcome) -> Problem | None:
     """Step 4: a rule accepts, or asks for a check."""
     if outcome.reason in (Reason.ACCEPTED, Reason.CHECK_NEEDED):
@@ -232,13 +246,19 @@ def _rule(outcome: Outcome) -> Problem | None:
         fields = ", ".join(unknown_fields(outcome.rule)) if outcome.rule else ""
         detail = f"a rule that could decide has fields this version does not know ({fields}): upgrade pam-tailscale"
         return Problem(Reason.POLICY_SHAPE, detail)
+    if outcome.rule is not None and outcome.rule.action is MAY_BE_CHECKED:
+        return Problem(outcome.reason, f"entry {outcome.rule.number} of the policy file {_BY_ROLE}")
     return Problem(outcome.reason, _RULE_DETAILS[outcome.reason])
 
 
-def _check(outcome: Outcome, peer: Peer) -> Problem | None:
-    """Step 6: a check is a person's, and a tagged node has none."""
-    if outcome.reason is not Reason.CHECK_NEEDED or not peer.tags:
+def _check(outcome: Outcome, peer: Peer, limits: Limits) -> Problem | None:
+    """Step 6: a check is a person's, and a tagged node has none. It counts as long as the rule says, or not at all."""
+    action = outcome.rule.action if outcome.rule else None
+    if outcome.reason is not Reason.CHECK_NEEDED or action is None:
         return None
+    if not peer.tags:
+        asks_control = bool(action.hold_and_delegate) and action.period is None
+        return None if asks_control or limits.check_period is not None else CHECK_IS_OURS
     return Problem(
         Reason.CHECK_TAGGED,
         f"the rule asks for a check, and {peer.name} is tagged, so there is no person behind it who could pass one: "
@@ -246,11 +266,18 @@ def _check(outcome: Outcome, peer: Peer) -> Problem | None:
     )
 
 
+CHECK_IS_OURS = Problem(
+    Reason.ATTRIBUTE_NOT_ENFORCED,
+    "the check has a period of its own, or is not the tailnet's, and the control plane knows only what its own rules "
+    'ask for: set by = "oidc" in [check] to have such checks made',
+)
+
+
 def _demanded(decision: Decision, outcome: Outcome, request: Request, peer: Peer) -> Decision:
     """All but the check holds: say what has to be shown."""
     action = outcome.rule.action if outcome.rule else None
     delegate = action.hold_and_delegate if action else ""
-    demand = Demand(peer, request.user, request.connection, delegate, period=None)
+    demand = Demand(peer, request.user, request.connection, delegate, period=action.period if action else None)
     return dataclasses.replace(
         decision,
         verdict=Verdict.CHECK,
@@ -277,14 +304,17 @@ def _decision(problem: Problem | None, outcome: Outcome, peer: Peer, decision_id
         )
     if rule is None or rule.action is None:
         return _denied(Problem(Reason.INTERNAL_ERROR, "accepted without a rule: report this"), decision_id, peer)
+    lacking = withheld(rule.action)
     return Decision(
         verdict=Verdict.ALLOW,
         reason=Reason.ACCEPTED,
         id=decision_id,
+        detail=needs_key(lacking),
         rule=rule.number,
         source=outcome.source,
         peer=peer,
         message=rule.action.message,
+        withheld=lacking,
     )
 
 

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Self
 
-from pam_tailscale.config import Config
+from pam_tailscale.config import CheckBy, Config
 from pam_tailscale.model import Account, IPAddress, Mode, Peer, Pin, Reason
+from pam_tailscale.policy.narrow import Narrowing
+from pam_tailscale.policy.roster import Node
 from pam_tailscale.policy.rules import Policy
 
 
@@ -41,6 +43,8 @@ class Knowledge:
     """Account that is tailscale's operator, or was since this tailscaled started; empty where there was none."""
     warnings: tuple[str, ...] = ()
     """Settings of tailscaled that keep people out or let them past sshd, each with what to do about it."""
+    own: Node | None = None
+    """This host's own node as a policy file names it; None where tailscaled has not said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +59,23 @@ class Limits:
     """tailscale's operator counts as root: the policy is believed although they could replace it."""
     max_age: float = 60.0
     """Seconds that knowledge may be old."""
+    check_period: float | None = None
+    """Seconds for which an authentication counts where a rule does not say, 0 for always; None where the control plane
+    checks, which has its own and knows no other."""
+    narrowing: Narrowing | Problem | None = None
+    """What root of this host takes away; None: nothing. A problem lets nobody in."""
 
     @classmethod
-    def of(cls, settings: Config, uid_min: int) -> Self:
+    def of(cls, settings: Config, uid_min: int, narrowing: Narrowing | Problem | None = None) -> Self:
         """What the agent's configuration says, with UID_MIN of login.defs(5)."""
-        return cls(settings.mode, settings.allow_root, uid_min, trust_operator=settings.trust_operator)
+        return cls(
+            settings.mode,
+            settings.allow_root,
+            uid_min,
+            trust_operator=settings.trust_operator,
+            check_period=float(settings.check.period) if settings.check.by is CheckBy.OIDC else None,
+            narrowing=narrowing,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +99,7 @@ class Facts:
     route: RouteBack | Problem
     peer: Peer | Problem | None
     """None: tailscaled knows nobody at that address."""
+    routes: tuple[str, ...] = ()
+    """By what the peer routes for others, as far as tailscaled says."""
+    shared: bool = False
+    """The peer is of another tailnet."""

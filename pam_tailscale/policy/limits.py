@@ -7,6 +7,7 @@ from pam_tailscale.model import Account, Reason
 from pam_tailscale.policy.evaluate import ROOT, Outcome
 from pam_tailscale.policy.facts import Limits, Problem
 from pam_tailscale.policy.rules import Action
+from pam_tailscale.policy.withholding import can_be_quoted
 
 NOLOGIN_SHELLS = frozenset({"nologin", "false"})
 
@@ -48,20 +49,12 @@ def is_nologin(account: Account) -> bool:
 
 
 def unenforced(action: Action) -> tuple[str, ...]:
-    """Attributes of an action that sshd would not enforce for us, by their name in the policy.
-
-    A check's action carries no forwarding permissions: they come with the control plane's answer to the check.
-    """
+    """Attributes of an action that sshd would not enforce for us, by their name in the policy."""
     found = []
     if action.session_duration:
         found.append("sessionDuration")
     if action.recorders or action.on_recording_failure:
         found.append("recorders")
-    if not action.hold_and_delegate:
-        permissions = {
-            "allowAgentForwarding": action.allow_agent_forwarding,
-            "allowLocalPortForwarding": action.allow_local_port_forwarding,
-            "allowRemotePortForwarding": action.allow_remote_port_forwarding,
-        }
-        found += [f"{name} withheld" for name, allowed in permissions.items() if not allowed]
+    if not can_be_quoted(action.command):
+        found.append("a command that sshd's options of a key cannot hold")
     return tuple(found)

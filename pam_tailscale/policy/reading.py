@@ -70,6 +70,15 @@ class Reader:
             raise self.document.error(path, "a list is expected here: [ … ]")
         return tuple(self.text(item, (*path, position)) for position, item in enumerate(value))
 
+    def flag(self, fields: Mapping[str, Field], name: str) -> bool:
+        """A field that is true unless it says false."""
+        found = fields.get(name)
+        if found is None:
+            return True
+        if not isinstance(found.value, bool):
+            raise self.document.error(found.path, "true or false is expected here")
+        return found.value
+
     def list_of(self, fields: Mapping[str, Field], name: str) -> tuple[str, ...]:
         """The texts of a field, none where it is absent."""
         found = fields.get(name)

@@ -53,6 +53,12 @@ class Action:
     on_recording_failure: bool = False
     period: float | None = None
     """Of a check: seconds for which an authentication counts, 0 for always. A policy file says it, the wire never."""
+    pty: bool | None = None
+    """None: as sshd has it. False: no terminal. Tailscale's rules never say it, and no command; our own sources may."""
+    command: str = ""
+    """The one command that is run, whatever the client asks for; empty: any."""
+    forwarding_said: bool = False
+    """Of a check: the three permissions above count. Else they come with the control plane's answer to the check."""
     unknown: tuple[str, ...] = ()
 
 

@@ -1,4 +1,4 @@
-"""What the person who logs in may read. Three forms, so that nobody can find out by them which accounts exist.
+"""What the person who logs in may read. Few forms, so that nobody can find out by them which accounts exist.
 
 Text for the administrator is made elsewhere and never comes here.
 """
@@ -12,6 +12,8 @@ HOLD_SHOWN = 1400
 """Characters of what a provider of checks wants the person to read."""
 NOWHERE = "tailscale: this login needs a check, and whoever asks for it names no page: ask your administrator."
 """What a person reads where a provider holds a login without a word."""
+BY_KEY = "tailscale: your rule lets you in by key alone: any key will do, ssh-keygen makes one"
+"""What a person reads whom the policy accepts, where no other method could withhold what their rule withholds."""
 REFUSAL_SHOWN = 600
 """The same in bytes, where it stands before a refusal: shims cut at TEXT_MAX, and the decision's id comes last."""
 
@@ -30,6 +32,7 @@ _PASSING = frozenset(
         Reason.OPERATOR,
         Reason.STATE_CHANGED,
         Reason.POLICY_UNAVAILABLE,
+        Reason.NARROW_DAMAGED,
         Reason.CHECK_UNAVAILABLE,
         Reason.CHECK_BUSY,
         Reason.INTERNAL_ERROR,
@@ -53,6 +56,8 @@ def person_text(decision: Decision, user: str) -> str:
     reason = decision.told or decision.reason
     if reason in _PASSING:
         said = TEXT_TRY_AGAIN
+    elif reason is Reason.METHOD_CANNOT_LIMIT:
+        said = BY_KEY
     elif reason is Reason.RULE_MAPS_USER:
         said = f"tailscale: log in as {quoted(decision.mapped_user)}"
     else:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from pam_tailscale.errors import TailscaledError
-from pam_tailscale.model import IPAddress, Peer
+from pam_tailscale.model import IPAddress
 from pam_tailscale.tailnet import parse, stream
-from pam_tailscale.tailnet.records import PeerStatus, Prefs, Status
+from pam_tailscale.tailnet.records import PeerStatus, Prefs, Status, Whois
 from pam_tailscale.tailnet.trouble import refused, unreachable
 
 BODY_MAX: Final = 1 << 20
@@ -58,14 +58,14 @@ class LocalAPI:
         """Which settings tailscaled has."""
         return parse.prefs(self._object("prefs"))
 
-    def whois(self, address: IPAddress, port: int) -> Peer | None:
-        """The node behind an address; None where tailscaled knows none."""
+    def whois(self, address: IPAddress, port: int) -> Whois | None:
+        """Who is behind an address, and what they are granted here; None where tailscaled knows nobody."""
         host = f"%5B{address}%5D" if isinstance(address, IPv6Address) else str(address)
         path = f"whois?addr={host}:{port}&proto=tcp"
         code, body = self._get(path)
         if code == _NOT_FOUND:
             return None
-        return parse.peer(self._checked(path, code, body))
+        return parse.whois(self._checked(path, code, body))
 
     def close(self) -> None:
         """Close the connection; the next question opens one again."""

@@ -5,11 +5,12 @@ tailscaled may add fields at any time: what is not asked for here is ignored. Wh
 
 import datetime
 import json
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from pam_tailscale.errors import TailscaledError
 from pam_tailscale.model import IPAddress, Peer, parse_address
-from pam_tailscale.tailnet.records import BusEvent, NodeStatus, PeerStatus, Prefs, Status
+from pam_tailscale.tailnet.records import BusEvent, NodeStatus, PeerStatus, Prefs, Status, Whois
 from pam_tailscale.tailnet.trouble import shown
 
 T = TypeVar("T")
@@ -47,6 +48,27 @@ def peer(whois: Object) -> Peer:
         expired=_may(node, "Expired", default=False),
         key_expiry=moment(_may(node, "KeyExpiry", "")),
     )
+
+
+def whois(raw: Object) -> Whois:
+    """A whois answer (apitype.WhoIsResponse). Raises TailscaledError."""
+    node = _object(raw.get("Node"), "Node")
+    host = _part(node, "Hostinfo")
+    return Whois(
+        peer=peer(raw),
+        capabilities=_part(raw, "CapMap"),
+        routes=tuple(_routes(node, host)),
+        shared=_may(host, "ShareeNode", default=False) or bool(_may(node, "Sharer", 0)),
+    )
+
+
+def _routes(node: Object, host: Object) -> Iterator[str]:
+    """What a tailcfg.Node routes, and says that it could route: the host cannot tell whom it lends its address."""
+    own = set(_texts(node, "Addresses"))
+    listed = (*_texts(node, "AllowedIPs"), *_texts(node, "PrimaryRoutes"), *_texts(host, "RoutableIPs"))
+    yield from (prefix for prefix in dict.fromkeys(listed) if prefix not in own)
+    if _may(host, "AppConnector", default=False):
+        yield "app connector"
 
 
 def status(raw: Object) -> Status:

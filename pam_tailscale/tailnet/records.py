@@ -4,10 +4,11 @@ Values only; they are made in parse.py and netmap.py.
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from pam_tailscale.errors import TailscaledError
-from pam_tailscale.model import IPAddress
+from pam_tailscale.model import IPAddress, Peer
 from pam_tailscale.policy.rules import Policy
 
 DEFAULT_CONTROL_URL = "https://controlplane.tailscale.com"
@@ -37,6 +38,19 @@ class Status:
     """Stable id of the tailnet; empty where the control plane has none (headscale)."""
     tailnet_name: str
     health: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Whois:
+    """Who is behind an address (apitype.WhoIsResponse)."""
+
+    peer: Peer
+    capabilities: Mapping[str, object] = field(default_factory=dict)
+    """What the tailnet's policy grants the peer on this node: an app capability's name to its values, not looked at."""
+    routes: tuple[str, ...] = ()
+    """By what the peer routes for others: prefixes that are not its own addresses, `app connector`."""
+    shared: bool = False
+    """The node is of another tailnet."""
 
 
 @dataclass(frozen=True, slots=True)

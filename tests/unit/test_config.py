@@ -12,6 +12,7 @@ from pam_tailscale.config import (
     Config,
     OidcConfig,
     Period,
+    Source,
     StoreConfig,
     TailscaledConfig,
     WithoutAuthTime,
@@ -33,6 +34,8 @@ def test_every_key() -> None:
         mode = "observe"
         allow_root = false
         trust_operator = true
+        sources = ["grants", "netmap", "file"]
+        capability = "acme.example/cap/ssh"
         [agent]
         user = "u"
         keys_user = "k"
@@ -75,6 +78,8 @@ def test_every_key() -> None:
         mode=Mode.OBSERVE,
         allow_root=False,
         trust_operator=True,
+        sources=(Source.GRANTS, Source.NETMAP, Source.FILE),
+        capability="acme.example/cap/ssh",
         agent=AgentConfig("u", "k", "g", Path("/s"), Path("/r"), Path("/p"), 64),
         tailscaled=TailscaledConfig(Path("/t"), 9.5),
         check=CheckConfig(CheckBy.OIDC, Period(5400), 64, qr=True, store=Path("/c")),
@@ -203,7 +208,11 @@ WRONG: dict[str, tuple[str, int, str]] = {
     "a store without a port": (store("redis.example.com"), 8, "store.address must be HOST:PORT"),
     "a store as URL": (store("redis://a:1"), 8, "store.address must be HOST:PORT"),
     "a store at a bare v6 address": (store("2001:db8::1:6379"), 8, "store.address must be HOST:PORT"),
-    "unknown key": ("allow_rot = true", 1, "allow_rot is unknown here; known: agent, allow_root, check, mode, "),
+    "unknown key": (
+        "allow_rot = true",
+        1,
+        "allow_rot is unknown here; known: agent, allow_root, capability, check, mode, ",
+    ),
     "unknown section": ("\n[agents]\nuser = 'x'", 2, "agents is unknown here"),
     "unknown key of a section": ("mode = 'enforce'\n\n[agent]\n# no\nusr = 'x'", 5, "agent.usr is unknown here"),
     "a key in the wrong section": (
@@ -274,3 +283,54 @@ def test_a_key_with_a_dot_in_quotes() -> None:
     """Line numbers are found by looking, which must not itself fail."""
     with pytest.raises(ConfigError, match=r"a\.b is unknown"):
         parse('"a.b" = 1', "x")
+
+
+SOURCES = {
+    "none": ("sources = []", "line 1: sources is empty"),
+    "unknown": ('sources = ["netmap", "files"]', "line 1: sources must be one of netmap, grants, file"),
+    "twice": ('sources = ["netmap", "netmap"]', "line 1: sources names one twice"),
+    "no list": ('sources = "netmap"', "line 1: sources must be a list of texts in quotes"),
+    "numbers": ("sources = [1]", "line 1: sources must be a list of texts in quotes"),
+    "no capability": ('sources = ["grants"]', 'line 1: sources has "grants": set capability'),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), SOURCES.values(), ids=SOURCES.keys())
+def test_sources_that_cannot_be(text: str, message: str) -> None:
+    """Each with its line."""
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "agent.toml")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["acme.example/cap/ssh", "a.b/c", "x-1.acme.example/ssh~2/_.x", "nottailscale.com/cap"]
+)
+def test_capabilities(name: str) -> None:
+    """Of a domain and a path."""
+    assert parse(f'sources = ["grants"]\ncapability = "{name}"', "agent.toml").capability == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tailscale.com/cap/ssh",
+        "x.tailscale.com/cap/ssh",
+        "https://acme.example/cap/ssh",
+        "acme.example",
+        "acme.example/",
+        "acme/cap",
+        "/cap/ssh",
+        "ACME.example/cap",
+        "acme.example./cap",
+        "-acme.example/cap",
+        "acme..example/cap",
+        "acme.example/cap ssh",
+        "acme.example/cap\u00e4",
+        " acme.example/cap",
+    ],
+)
+def test_no_capabilities(name: str) -> None:
+    """Above all none of Tailscale's own, which mean something else."""
+    with pytest.raises(ConfigError, match=r"^agent\.toml: line 2: capability "):
+        parse(f'allow_root = true\ncapability = "{name}"', "agent.toml")

@@ -1,6 +1,8 @@
 """The agent's program as it runs: started by root, with an embedded tailscaled, in a network of its own."""
 
+import contextlib
 import itertools
+import json
 import os
 import signal
 import socket
@@ -69,6 +71,7 @@ class Running:
         self.tailscaled = folder / "tailscaled.sock"
         self.config = folder / "agent.toml"
         self.pin = folder / "pin.json"
+        self.narrow = folder / "narrow.hujson"
         self.log = folder / "log"
         self.systemd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.systemd.bind(str(folder / "notify"))
@@ -111,6 +114,16 @@ class Running:
     def signal(self, number: signal.Signals) -> None:
         assert self.process is not None
         self.process.send_signal(number)
+
+    def reload(self) -> None:
+        """Have it read its files again, and wait until it has."""
+        self.systemd.settimeout(0)
+        with contextlib.suppress(BlockingIOError):
+            while self.systemd.recv(4096):  # what it said before is not the answer
+                pass
+        self.systemd.settimeout(20)
+        self.signal(signal.SIGHUP)
+        self.heard("READY=1")
 
     def stop(self) -> int:
         """End it with SIGTERM; its exit status."""
@@ -261,6 +274,84 @@ def test_a_damaged_configuration_leaves_the_one_before_in_force(agent: Running) 
     agent.signal(signal.SIGHUP)
     agent.until("allow")
     assert agent.status()["warnings"] == []
+
+
+NARROW_ROOT = '{"ssh": [{"action": "accept", "src": ["autogroup:member"], "users": ["root"]}]}'
+NARROW_NOBODY = '{"ssh": []}'
+
+
+@pytest.mark.usefixtures("server")
+def test_a_narrowing_policy_is_read_at_a_reload(agent: Running) -> None:
+    """Damage leaves the one before in force, and status and journal say so; without the file nothing is narrowed."""
+    agent.narrow.write_text(NARROW_NOBODY)
+    agent.start()
+    wait_until(lambda: agent.status()["ready"], 20, "the agent is ready")
+    assert agent.decide()["verdict"] == "deny"
+    assert agent.lines("reason=narrowed")
+    agent.narrow.write_text("{")
+    agent.reload()
+    assert agent.decide()["verdict"] == "deny"
+    (warning,) = agent.status()["warnings"]
+    assert "the one before is in force" in warning
+    assert str(agent.narrow) in warning
+    assert agent.lines("the content before stays in force")
+    agent.narrow.write_text(NARROW_ROOT)
+    assert agent.decide()["verdict"] == "deny"
+    agent.reload()
+    assert agent.decide()["verdict"] == "allow"
+    assert agent.status()["narrow"] == {"path": str(agent.narrow), "in_force": True, "problem": ""}
+    agent.narrow.write_text(NARROW_NOBODY)
+    agent.reload()
+    assert agent.decide()["verdict"] == "deny"
+    agent.narrow.unlink()
+    agent.reload()
+    assert agent.decide()["verdict"] == "allow"
+    assert not agent.status()["narrow"]["in_force"]
+
+
+@pytest.mark.parametrize("damage", ["{", "not UTF-8 \udcff", "unreadable", "writable"])
+@pytest.mark.usefixtures("server")
+def test_a_narrowing_policy_that_is_damaged_at_the_start_lets_nobody_in(agent: Running, damage: str) -> None:
+    """Until it is mended; the agent runs, and says why."""
+    agent.narrow.write_bytes((damage if len(damage) < 3 else NARROW_ROOT).encode())
+    if damage.startswith("not"):
+        agent.narrow.write_bytes(damage.encode("utf-8", "surrogateescape"))
+    agent.narrow.chmod({"unreadable": 0o600, "writable": 0o646}.get(damage, 0o644))
+    agent.start()
+    wait_until(lambda: agent.status()["tailscaled"]["node_id"], 20, "tailscaled was asked")
+    assert "try again later" in agent.decide()["text"]
+    assert agent.lines("reason=narrow_damaged")
+    document = agent.status()
+    assert not document["ready"]
+    assert any(str(agent.narrow) in problem for problem in document["problems"])
+    agent.narrow.chmod(0o644)
+    agent.narrow.write_text(NARROW_ROOT)
+    agent.reload()
+    agent.until("allow")
+
+
+def test_grants_and_a_file_are_sources(agent: Running, server: Server) -> None:
+    """Once a reload has said so; each is named in the journal and in status, and sockets stay as they are."""
+    agent.start()
+    agent.until("allow")
+    server.tailnet.rules = []
+    server.tailnet.peers[0].cap_map = {"acme.example/cap/ssh": [{"users": ["root"], "action": "accept"}]}
+    server.tailnet.changed()
+    agent.until("deny")
+    agent.configure('sources = ["netmap", "grants"]\ncapability = "acme.example/cap/ssh"')
+    agent.reload()
+    agent.until("allow")
+    assert agent.lines("rule=1 source=grants")
+    agent.configure('sources = ["netmap", "file"]')
+    agent.reload()
+    agent.until("deny")
+    assert "does not exist" in str(agent.status()["problems"])
+    entry = {"action": "accept", "src": ["alice@example.com"], "dst": ["tag:server"], "users": ["root"]}
+    policy = {"tagOwners": {"tag:server": []}, "ssh": [entry]}
+    agent.narrow.with_name("tailnet-policy.hujson").write_text(json.dumps(policy))
+    agent.until("allow")
+    assert agent.lines("rule=1 source=file")
+    assert [one["name"] for one in agent.status()["sources"]] == ["netmap", "file"]
 
 
 @pytest.mark.usefixtures("server")

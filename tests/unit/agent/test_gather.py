@@ -10,13 +10,14 @@ from typing import Any, cast
 import pytest
 
 from pam_tailscale.agent.gather import Gatherer
+from pam_tailscale.agent.refresh import own_node
 from pam_tailscale.agent.store import STARTING, KnowledgeStore
 from pam_tailscale.errors import TailscaledError, TailscaledNotRootError
 from pam_tailscale.model import IPAddress, Peer, Reason
 from pam_tailscale.policy.facts import Knowledge, Problem, RouteBack
 from pam_tailscale.tailnet.localapi import LocalAPI
-from pam_tailscale.tailnet.records import DEFAULT_CONTROL_URL, Prefs, Route, Status
-from tests.support.facts import CLIENT, CONTROL_URL, INTERFACE, PEER, PIN, SERVER, knowledge, request
+from pam_tailscale.tailnet.records import DEFAULT_CONTROL_URL, Prefs, Route, Status, Whois
+from tests.support.facts import CLIENT, CONTROL_URL, INTERFACE, PEER, PIN, SERVER, knowledge, policy, request
 from tests.support.pins import write_pin
 from tests.unit.agent.test_refresh import PREFS, STATUS
 
@@ -28,6 +29,8 @@ class Tailscaled:
     """What tailscaled and the kernel say; an error is raised in place of an answer."""
 
     peer: Peer | TailscaledError | None = PEER
+    about: Whois = field(default_factory=lambda: Whois(PEER))
+    """What else whois says of the peer."""
     status_: Status | TailscaledError = STATUS
     prefs_: Prefs | TailscaledError = PREFS
     route: Route | TailscaledError = ROUTE
@@ -35,12 +38,12 @@ class Tailscaled:
     during_whois: Callable[[], None] = lambda: None
     interfaces: dict[str, int | TailscaledError | None] = field(default_factory=dict)
 
-    def whois(self, address: IPAddress, port: int) -> Peer | None:
+    def whois(self, address: IPAddress, port: int) -> Whois | None:
         self.asked.append(f"whois {address} {port}")
         self.during_whois()
         if isinstance(self.peer, TailscaledError):
             raise self.peer
-        return self.peer
+        return dataclasses.replace(self.about, peer=self.peer) if self.peer is not None else None
 
     def status(self) -> Status:
         self.asked.append("status")
@@ -77,7 +80,7 @@ def tailscaled() -> Tailscaled:
 def store() -> KnowledgeStore:
     """All is known, and the bus is heard."""
     store = KnowledgeStore()
-    store.change(lambda _: knowledge(), time.monotonic())
+    store.change(lambda _: knowledge(own=own_node(STATUS)), time.monotonic())
     store.bus(time.monotonic(), live=True)
     return store
 
@@ -86,15 +89,40 @@ def store() -> KnowledgeStore:
 def gatherer(store: KnowledgeStore, tailscaled: Tailscaled, tmp_path: Path) -> Gatherer:
     """With a pin."""
     write_pin(PIN, tmp_path / "pin.json")
-    return Gatherer(
-        store, lambda: cast("LocalAPI", tailscaled), tailscaled.route_to, tailscaled.interface_of, tmp_path / "pin.json"
-    )
+    return gatherer_of(store, tailscaled, tmp_path / "pin.json", lambda known, _: known)
+
+
+def gatherer_of(
+    store: KnowledgeStore, tailscaled: Tailscaled, pin: Path, apply: Callable[[Knowledge, Whois], Knowledge]
+) -> Gatherer:
+    """With these sources of policy."""
+    api = cast("LocalAPI", tailscaled)
+    return Gatherer(store, lambda: api, tailscaled.route_to, tailscaled.interface_of, pin, apply)
+
+
+def test_the_sources_are_applied_to_the_peer(store: KnowledgeStore, tailscaled: Tailscaled, tmp_path: Path) -> None:
+    """With all that whois said of it; without a peer there is nobody to apply them to."""
+    applied: list[Whois] = []
+
+    def apply(known: Knowledge, whois: Whois) -> Knowledge:
+        applied.append(whois)
+        return dataclasses.replace(known, policies=(policy(source="grants"),))
+
+    gatherer = gatherer_of(store, tailscaled, tmp_path / "pin.json", apply)
+    tailscaled.about = Whois(PEER, {"acme.example/cap/ssh": []}, ("10.0.0.0/8",), shared=True)
+    facts = gatherer.gather(request())
+    assert [one.source for one in facts.knowledge.policies] == ["grants"]
+    assert (facts.routes, facts.shared) == (("10.0.0.0/8",), True)
+    tailscaled.peer = None
+    facts = gatherer.gather(request())
+    assert (facts.routes, facts.shared) == ((), False)
+    assert applied == [tailscaled.about]
 
 
 def test_all_the_facts(gatherer: Gatherer, tailscaled: Tailscaled) -> None:
     """One whois with the port, one route, nothing else is asked of anybody."""
     facts = gatherer.gather(request("root"))
-    assert facts.knowledge == knowledge()
+    assert facts.knowledge == knowledge(own=own_node(STATUS))
     assert (facts.age, facts.pin, facts.peer) == (0.0, PIN, PEER)
     assert facts.route == RouteBack(local=False, interface=INTERFACE)
     assert facts.account is not None
@@ -226,6 +254,7 @@ def test_without_a_bus_tailscaled_is_asked_what_it_is(gatherer: Gatherer, tailsc
 OTHER: list[dict[str, Any]] = [
     {"status_": dataclasses.replace(STATUS, self_stable_id="n9CNTRL")},
     {"status_": dataclasses.replace(STATUS, tailnet_id="tOTHER")},
+    {"status_": dataclasses.replace(STATUS, self_tags=("tag:other",))},
     {"status_": dataclasses.replace(STATUS, backend_state="Stopped")},
     {"prefs_": dataclasses.replace(PREFS, control_url="https://elsewhere.example")},
     {"prefs_": dataclasses.replace(PREFS, control_url="")},
@@ -233,7 +262,7 @@ OTHER: list[dict[str, Any]] = [
 
 
 @pytest.mark.usefixtures("_silent")
-@pytest.mark.parametrize("changes", OTHER, ids=["node", "tailnet", "state", "control plane", "Tailscale's own"])
+@pytest.mark.parametrize("changes", OTHER, ids=["node", "tailnet", "tags", "state", "control plane", "Tailscale's own"])
 def test_without_a_bus_another_state_is_a_no(
     gatherer: Gatherer, tailscaled: Tailscaled, changes: dict[str, Any]
 ) -> None:

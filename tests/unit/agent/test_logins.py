@@ -19,6 +19,7 @@ from pam_tailscale.check.local import SqliteStore
 from pam_tailscale.check.passes import KEEP
 from pam_tailscale.model import Connection, Decision, Method, Mode, Phase, Reason, Request, Verdict
 from pam_tailscale.policy.facts import Facts, Limits
+from pam_tailscale.policy.rules import Policy, Rule
 from tests.support.checks import PAGE, ScriptedProvider, Shim, hold
 from tests.support.facts import ACCEPT, CHECK, LIMITS, PEER, facts, knowledge, request, rule
 
@@ -305,3 +306,125 @@ def test_the_log_says_who_was_shown_a_page_and_not_which(desk: Desk, caplog: pyt
     assert repr(PEER.login) in caplog.text
     assert PAGE not in caplog.text
     assert "the-ticket" not in caplog.text
+
+
+NO_AGENT = ACCEPT | {"allowAgentForwarding": False}
+LIMITED = facts(knowledge(rule({"*": "="}, NO_AGENT)))
+FREE = facts(knowledge(rule({"*": "="}, ACCEPT)))
+OPTIONS = "restrict,port-forwarding,pty"
+
+
+def let_in_by_key(desk: Desk) -> None:
+    """As sshd asks: without the signature and with it."""
+    for _ in range(2):
+        heard = desk.ask(KEY).hear()
+        assert (heard[wire.KEY_VERDICT], heard[wire.KEY_OPTIONS]) == ("limited", OPTIONS)
+
+
+def test_a_key_is_let_in_behind_the_options_of_its_rule(desk: Desk) -> None:
+    """Account and session then hear the usual word, once each."""
+    desk.found = LIMITED
+    let_in_by_key(desk)
+    assert desk.written[-1][0].verdict is Verdict.ALLOW
+    for login in (ACCOUNT, SESSION):
+        heard = desk.ask(login).hear()
+        assert heard[wire.KEY_VERDICT] == "allow"
+        assert wire.KEY_OPTIONS not in heard
+    assert desk.verdict(SESSION) == "deny"
+
+
+@pytest.mark.parametrize("login", [NONE, KEYBOARD], ids=["none", "keyboard-interactive"])
+def test_a_method_that_cannot_limit_is_refused_and_says_which_can(desk: Desk, login: Request) -> None:
+    """And the key is let in on the same connection."""
+    desk.found = LIMITED
+    heard = desk.ask(login).hear()
+    assert heard[wire.KEY_VERDICT] == "deny"
+    assert heard[wire.KEY_TEXT].startswith("tailscale: your rule lets you in by key alone")
+    assert desk.reason is Reason.METHOD_CANNOT_LIMIT
+    assert "allowAgentForwarding withheld" in desk.written[-1][0].detail
+    assert desk.verdict(ACCOUNT) == "deny"
+    let_in_by_key(desk)
+    assert desk.verdict(ACCOUNT) == "allow"
+
+
+@pytest.mark.parametrize("login", [NONE, KEYBOARD, KEY], ids=["none", "keyboard-interactive", "publickey"])
+def test_a_rule_without_limits_is_answered_as_ever(desk: Desk, login: Request) -> None:
+    """No option, and no other word, by any method."""
+    desk.found = FREE
+    heard = desk.ask(login).hear()
+    assert (heard[wire.KEY_VERDICT], set(heard)) == (
+        "allow",
+        {wire.KEY_ANSWER, wire.KEY_VERDICT, wire.KEY_ID, wire.KEY_TEXT},
+    )
+    assert desk.written[-1][0].detail == ""
+    assert [desk.verdict(later) for later in (ACCOUNT, SESSION)] == ["allow", "allow"]
+
+
+@pytest.mark.parametrize("first", [NONE, KEYBOARD, KEY], ids=["none", "keyboard-interactive", "publickey"])
+@pytest.mark.parametrize("later", [ACCOUNT, SESSION], ids=["account", "session"])
+def test_limits_that_come_during_a_login_refuse_it(desk: Desk, first: Request, later: Request) -> None:
+    """Sshd was told of none: the person logs in anew."""
+    desk.found = FREE
+    assert desk.verdict(first) == "allow"
+    desk.found = LIMITED
+    assert desk.verdict(later) == "deny"
+    assert desk.reason is Reason.METHOD_CANNOT_LIMIT
+    assert "policy has changed" in desk.written[-1][0].detail
+
+
+def test_what_our_methods_have_not_let_in_is_not_limited(desk: Desk) -> None:
+    """A key that sshd accepts by itself, as with `enable --methods with-key`: nobody knows its options."""
+    desk.found = LIMITED
+    assert desk.verdict(dataclasses.replace(ACCOUNT, earlier=("none",))) == "deny"
+    assert desk.verdict(ACCOUNT) == "deny"
+    assert desk.reason is Reason.METHOD_CANNOT_LIMIT
+
+
+def test_a_host_that_observes_says_what_the_policy_says(desk: Desk) -> None:
+    """It enforces nothing, and the line in its journal names what would be withheld."""
+    desk.limits = dataclasses.replace(LIMITS, mode=Mode.OBSERVE)
+    desk.found = LIMITED
+    assert desk.verdict(dataclasses.replace(SESSION, mode=Mode.OBSERVE)) == "allow"
+    assert "by key alone" in desk.written[-1][0].detail
+
+
+def checked(**changes: Any) -> Facts:
+    """Whoever is to pass a check is let in without a terminal; only our own sources have such rules."""
+    known = CHECKED.knowledge
+    wire_rule: Rule = known.policies[0].rules[0]
+    assert wire_rule.action is not None
+    limited = dataclasses.replace(wire_rule, action=dataclasses.replace(wire_rule.action, pty=False, **changes))
+    return dataclasses.replace(CHECKED, knowledge=dataclasses.replace(known, policies=(Policy("grants", (limited,)),)))
+
+
+def test_a_check_is_passed_at_the_prompt_and_the_login_comes_by_key(desk: Desk) -> None:
+    """The prompt itself cannot let in within limits; what was passed there is remembered."""
+    desk.found = checked()
+    assert desk.verdict(NONE) == "check"
+    assert desk.verdict(KEY) == "check"
+    shim = desk.ask(KEYBOARD)
+    shim.hear()
+    shim.press_enter()
+    desk.provider.approve(Passed("welcome"))
+    heard = shim.hear()
+    assert heard[wire.KEY_VERDICT] == "deny"
+    assert heard[wire.KEY_TEXT].startswith("tailscale: your rule lets you in by key alone")
+    assert desk.verdict(ACCOUNT) == "deny"
+    desk.provider.recalled = Passed(authenticated=1.0)
+    assert desk.verdict(NONE) == "deny"
+    assert desk.ask(KEY).hear()[wire.KEY_OPTIONS] == "restrict,agent-forwarding,port-forwarding"
+    assert "pty withheld" in desk.written[-1][0].detail
+    assert desk.verdict(ACCOUNT) == "allow"
+
+
+def test_a_check_that_nothing_remembers_cannot_be_limited(desk: Desk) -> None:
+    """The person would pass it again and again, and never get in: they are told at once."""
+    desk.found = checked()
+    desk.checking = dataclasses.replace(desk.checking, period=0.0)
+    desk.logins._checking = desk.checking
+    for login in (NONE, KEYBOARD, KEY):
+        assert desk.verdict(login) == "deny"
+        assert desk.reason is Reason.ATTRIBUTE_NOT_ENFORCED
+    assert "begin" not in desk.provider.questions
+    desk.found = CHECKED
+    assert desk.verdict(NONE) == "check"

@@ -11,11 +11,20 @@ from typing import Any, TypeVar, cast
 import pytest
 
 from pam_tailscale.agent import refresh
-from pam_tailscale.agent.refresh import Refresher, identified, tailscaled_problem, warnings, with_policy, without_policy
+from pam_tailscale.agent.refresh import (
+    Refresher,
+    identified,
+    own_node,
+    tailscaled_problem,
+    warnings,
+    with_policy,
+    without_policy,
+)
 from pam_tailscale.agent.store import STARTING, KnowledgeStore, Snapshot
 from pam_tailscale.errors import PolicyShapeError, TailscaledError, TailscaledNotRootError
 from pam_tailscale.model import IPAddress, Reason
 from pam_tailscale.policy.facts import Knowledge, Problem
+from pam_tailscale.policy.roster import Node
 from pam_tailscale.policy.rules import Policy
 from pam_tailscale.tailnet.localapi import LocalAPI
 from pam_tailscale.tailnet.records import DEFAULT_CONTROL_URL, BusDown, BusEvent, Netmap, Prefs, Status
@@ -145,7 +154,11 @@ def test_it_learns_all_at_the_first_event() -> None:
         agent.tailscaled.tell()
         agent.until(lambda: agent.known.policies, "the policy is read")
         assert agent.known == knowledge(
-            policies=(POLICY,), self_addresses=frozenset({SERVER}), problem=None, policy_problem=None
+            policies=(POLICY,),
+            self_addresses=frozenset({SERVER}),
+            problem=None,
+            policy_problem=None,
+            own=Node("server.tailnet.example", (SERVER,), ("tag:server",), "", "n1CNTRL"),
         )
         assert agent.snapshot.bus_live
         assert agent.tailscaled.versions == ["1.104.5"] * agent.tailscaled.reads
@@ -421,3 +434,12 @@ def test_the_two_threads_never_undo_each_other() -> None:
             agent.refresher.again()
         agent.until(lambda: agent.tailscaled.asked > 50 and agent.known.policies == (POLICY,), "all is known")
         assert agent.known.problem is None
+
+
+def test_this_hosts_own_node() -> None:
+    """A tagged one has no owner, whatever the status says; one that is logged out is none."""
+    person = dataclasses.replace(STATUS, self_tags=(), self_user="alice@example.com")
+    assert own_node(person) == Node("server.tailnet.example", (SERVER,), (), "alice@example.com", "n1CNTRL")
+    tagged = dataclasses.replace(STATUS, self_user="tagged-devices")
+    assert own_node(tagged) == Node("server.tailnet.example", (SERVER,), ("tag:server",), "", "n1CNTRL")
+    assert own_node(dataclasses.replace(STATUS, self_stable_id="")) is None

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from pam_tailscale.agent import report
-from pam_tailscale.agent.report import CANNOT_TELL, AgentState, action_word
+from pam_tailscale.agent.report import CANNOT_TELL, AgentState, NarrowState, action_word
+from pam_tailscale.agent.sources import SourceState
 from pam_tailscale.agent.store import STARTING, Snapshot
 from pam_tailscale.model import Mode, Pin, Reason
 from pam_tailscale.policy.decision import decide_with_trace
@@ -29,6 +30,7 @@ from tests.support.facts import (
     rule,
 )
 
+NOT_NARROWED = NarrowState("/etc/pam-tailscale/narrow.hujson", in_force=False)
 AGENT = AgentState("0.1.0", Mode.ENFORCE, 60.4, "")
 
 
@@ -37,9 +39,18 @@ def snapshot(known: Knowledge, **changes: Any) -> Snapshot:
     return dataclasses.replace(Snapshot(known, 3, age=0.0, bus_live=True, policy_age=12.34), **changes)
 
 
+def status_of(
+    agent: AgentState, found: Snapshot, pin: Pin | Problem, checks: str = "", **changes: Any
+) -> dict[str, Any]:
+    """Of a host whose only source is the netmap, and that narrows nothing, unless `changes` say so."""
+    netmap = [SourceState(one.source, len(one.rules), found.policy_age) for one in found.knowledge.policies]
+    sources = changes.get("sources", netmap)
+    return report.status(agent, found, pin, sources, changes.get("narrow", NOT_NARROWED), checks)
+
+
 def test_status_of_a_host_in_order() -> None:
     """Ready, and nothing to complain about."""
-    document = report.status(AGENT, snapshot(knowledge(warnings=("careful",))), PIN)
+    document = status_of(AGENT, snapshot(knowledge(warnings=("careful",))), PIN)
     assert document == {
         "agent": {"version": "0.1.0", "mode": "enforce", "uptime_s": 60},
         "tailscaled": {
@@ -52,7 +63,8 @@ def test_status_of_a_host_in_order() -> None:
             "bus": "live",
             "age_s": 0.0,
         },
-        "sources": [{"name": "netmap", "rules": 1, "age_s": 12.3}],
+        "sources": [{"name": "netmap", "rules": 1, "age_s": 12.3, "place": ""}],
+        "narrow": {"path": "/etc/pam-tailscale/narrow.hujson", "in_force": False, "problem": ""},
         "pin": {"control_url": "https://control.example", "node_id": "n1CNTRL", "tailnet_id": "tTAILNET"},
         "problems": [],
         "warnings": ["careful"],
@@ -75,7 +87,7 @@ WRONG: dict[str, tuple[AgentState, Knowledge, Pin | Problem, str]] = {
 @pytest.mark.parametrize(("agent", "known", "pin", "text"), WRONG.values(), ids=WRONG.keys())
 def test_each_thing_wrong_is_said(agent: AgentState, known: Knowledge, pin: Pin | Problem, text: str) -> None:
     """Once, and the host is not ready."""
-    document = report.status(agent, snapshot(known), pin)
+    document = status_of(agent, snapshot(known), pin)
     assert len([one for one in document["problems"] if text in one]) == 1
     assert not document["ready"]
     json.dumps(document, allow_nan=False)
@@ -84,7 +96,7 @@ def test_each_thing_wrong_is_said(agent: AgentState, known: Knowledge, pin: Pin 
 def test_a_damaged_configuration_is_a_warning() -> None:
     """The one before is in force, so logins are decided: to say that all are refused would be wrong."""
     damaged = dataclasses.replace(AGENT, config_error="agent.toml: line 3")
-    document = report.status(damaged, snapshot(knowledge(warnings=("careful",))), PIN)
+    document = status_of(damaged, snapshot(knowledge(warnings=("careful",))), PIN)
     assert (document["problems"], document["ready"]) == ([], True)
     assert "agent.toml: line 3" in document["warnings"][0]
     assert document["warnings"][1:] == ["careful"]
@@ -92,9 +104,36 @@ def test_a_damaged_configuration_is_a_warning() -> None:
 
 def test_checks_that_cannot_be_passed_are_a_warning() -> None:
     """Accept rules are decided all the same."""
-    document = report.status(AGENT, snapshot(knowledge(warnings=("careful",))), PIN, "no machine key: do this")
+    document = status_of(AGENT, snapshot(knowledge(warnings=("careful",))), PIN, "no machine key: do this")
     assert document["warnings"] == ["not every check can be passed at the moment: no machine key: do this", "careful"]
     assert document["ready"]
+
+
+def test_sources_in_their_order() -> None:
+    """Each with what there is to say of it; one without a policy keeps everybody out, a warning nobody."""
+    file = SourceState("file", 3, 5.04, "/etc/pam-tailscale/tailnet-policy.hujson", warnings=("mend the file",))
+    sources = [SourceState("grants", None, None, "acme.example/cap/ssh"), file]
+    document = status_of(AGENT, snapshot(knowledge()), PIN, sources=sources)
+    assert document["sources"] == [
+        {"name": "grants", "rules": None, "age_s": None, "place": "acme.example/cap/ssh"},
+        {"name": "file", "rules": 3, "age_s": 5.0, "place": "/etc/pam-tailscale/tailnet-policy.hujson"},
+    ]
+    assert (document["problems"], document["warnings"], document["ready"]) == ([], ["mend the file"], True)
+    broken = SourceState("file", 0, None, "/etc/x", problem="/etc/x does not exist")
+    document = status_of(AGENT, snapshot(knowledge()), PIN, sources=[broken])
+    assert document["problems"] == ["the source file has no policy: /etc/x does not exist"]
+    assert not document["ready"]
+
+
+@pytest.mark.parametrize(("in_force", "ready"), [(True, True), (False, False)])
+def test_a_damaged_narrowing_policy(*, in_force: bool, ready: bool) -> None:
+    """With one before it in force a warning; without one nobody is let in."""
+    document = status_of(AGENT, snapshot(knowledge()), PIN, narrow=NarrowState("/n", in_force, "/n:1:1: mend it"))
+    assert document["ready"] is ready
+    told = document["warnings" if ready else "problems"]
+    assert len(told) == 1
+    assert "/n:1:1: mend it" in told[0]
+    assert document["narrow"] == {"path": "/n", "in_force": in_force, "problem": "/n:1:1: mend it"}
 
 
 def test_an_explanation_has_what_is_known_of_checks() -> None:
@@ -110,19 +149,19 @@ def test_an_explanation_has_what_is_known_of_checks() -> None:
 def test_an_operator_who_may_be_root_is_no_problem() -> None:
     """The administrator has said so."""
     trusting = dataclasses.replace(AGENT, trust_operator=True)
-    assert report.status(trusting, snapshot(knowledge(operator="bob")), PIN)["ready"]
+    assert status_of(trusting, snapshot(knowledge(operator="bob")), PIN)["ready"]
 
 
 def test_what_follows_from_another_problem_is_not_said_besides() -> None:
     """A tailscaled that cannot be asked is one problem, not four."""
-    assert len(report.status(AGENT, snapshot(STARTING), PIN)["problems"]) == 1
+    assert len(status_of(AGENT, snapshot(STARTING), PIN)["problems"]) == 1
     stopped = knowledge(backend_state="Stopped", policy_problem=Problem(Reason.POLICY_UNAVAILABLE, "x"))
-    assert len(report.status(AGENT, snapshot(stopped), PIN)["problems"]) == 1
+    assert len(status_of(AGENT, snapshot(stopped), PIN)["problems"]) == 1
 
 
 def test_a_bus_that_is_down_shows_the_age() -> None:
     """Of what is known."""
-    document = report.status(AGENT, snapshot(knowledge(), bus_live=False, age=4.26), PIN)
+    document = status_of(AGENT, snapshot(knowledge(), bus_live=False, age=4.26), PIN)
     assert (document["tailscaled"]["bus"], document["tailscaled"]["age_s"]) == ("down", 4.3)
 
 
@@ -168,7 +207,7 @@ def test_an_explanation_names_every_rule() -> None:
         rule({"*": "="}, ACCEPT, newField=1),
     )
     document = explain(facts(known))
-    assert (document["decision"], document["reason"], document["rule"]) == ("deny", "attribute_not_enforced", 5)
+    assert (document["decision"], document["reason"], document["rule"]) == ("allow", "accepted", 5)
     assert (document["from"], document["to"], document["as_of"]) == (
         "100.64.0.7:40000",
         "100.64.0.1",
@@ -183,7 +222,9 @@ def test_an_explanation_names_every_rule() -> None:
         (5, "accept", "matched", "matches"),
         (6, "accept", "not_reached", "comes after the rule that decides"),
     ]
-    assert len(document["rules"][4]["not_enforced"]) == 3
+    assert len(document["rules"][4]["withheld"]) == 3
+    assert document["rules"][2]["withheld"] == []
+    assert document["detail"].startswith("by key alone")
     assert document["rules"][5]["unknown_fields"] == ["newField"]
 
 

@@ -31,6 +31,7 @@ from tests.support.facts import (
     request,
     rule,
 )
+from tests.support.narrowing import narrow
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -106,6 +107,7 @@ ELSEWHERE = parse_address("100.64.9.9")
 # One fact turned bad, in the order of the steps: every row goes before all rows of later steps.
 BAD: list[tuple[float, str, Change, Reason]] = [
     (0, "mode", bounded(mode=Mode.OBSERVE), Reason.MODE_MISMATCH),
+    (0.5, "narrowing damaged", bounded(narrowing=problem(Reason.NARROW_DAMAGED)), Reason.NARROW_DAMAGED),
     (1, "agent starting", known(problem=problem(Reason.AGENT_STARTING)), Reason.AGENT_STARTING),
     (1, "unreachable", known(problem=problem(Reason.TAILSCALED_UNREACHABLE)), Reason.TAILSCALED_UNREACHABLE),
     (1, "not root", known(problem=problem(Reason.TAILSCALED_NOT_ROOT)), Reason.TAILSCALED_NOT_ROOT),
@@ -172,6 +174,7 @@ BAD: list[tuple[float, str, Change, Reason]] = [
     (22, "mapped", ruled(rule({"alice": "deploy"})), Reason.RULE_MAPS_USER),
     (22, "mapped to root", ruled(rule({"*": "root"})), Reason.RULE_MAPS_USER),
     (22, "duration", ruled(rule({"*": "="}, ACCEPT | {"sessionDuration": 1})), Reason.ATTRIBUTE_NOT_ENFORCED),
+    (23, "narrowed", bounded(narrowing=narrow(ssh=[])), Reason.NARROWED),
 ]
 IDS = [name for _, name, _, _ in BAD]
 
@@ -182,6 +185,16 @@ def test_all_in_order() -> None:
     assert decision == Decision(
         Verdict.ALLOW, Reason.ACCEPTED, "ab12cd34", rule=1, source="netmap", peer=PEER, message=""
     )
+
+
+@pytest.mark.parametrize("action", [{"accept": True}, ACCEPT | {"allowAgentForwarding": False}], ids=str)
+def test_a_rule_with_limits_lets_in_and_says_which(action: dict[str, bool]) -> None:
+    """What is withheld goes with the decision: whether the method can carry it is asked last."""
+    decision = ruled(rule({"*": "="}, action))(Case()).decide()
+    assert decision.allowed
+    assert decision.withheld.agent_forwarding
+    assert decision.withheld.local_forwarding is ("allowAgentForwarding" not in action)
+    assert "allowAgentForwarding withheld" in decision.detail
 
 
 @pytest.mark.parametrize(("step", "name", "turn_bad", "reason"), BAD, ids=IDS)
@@ -220,6 +233,7 @@ def test_every_reason_of_a_decision_has_a_row() -> None:
         Reason.ROOT_NOT_ALLOWED,  # below, with the accounts it is about
         Reason.SYSTEM_ACCOUNT,
         Reason.NOLOGIN_ACCOUNT,
+        Reason.METHOD_CANNOT_LIMIT,  # the agent's, see test_withholding.py
         Reason.SECOND_METHOD,  # the agent's, see test_handlers.py
         Reason.INTERNAL_ERROR,
     }
@@ -345,7 +359,7 @@ POLICIES: dict[str, list[dict[str, Any]]] = {
     "rejects": [rule({}, REJECT)],
     "is about nobody": [rule({"*": "="}, ACCEPT, {"node": "other"})],
     "is not understood": [rule({"*": "="}, newField=1)],
-    "withholds": [rule({"*": "="}, {"accept": True})],
+    "demands too much": [rule({"*": "="}, ACCEPT | {"recorders": ["100.64.0.9:80"]})],
 }
 TROUBLES: dict[str, Change] = {
     "none": lambda case: case,

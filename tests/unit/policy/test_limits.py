@@ -9,7 +9,7 @@ from pam_tailscale.model import Account, Reason
 from pam_tailscale.policy.evaluate import Outcome
 from pam_tailscale.policy.facts import Problem
 from pam_tailscale.policy.limits import is_nologin, limit, unenforced
-from pam_tailscale.policy.rules import parse_rule
+from pam_tailscale.policy.rules import parse_action, parse_rule
 from tests.support.facts import ACCEPT, ALICE, CHECK, LIMITS, rule
 
 GIT = Account("git", 104, "/bin/sh", shell_usable=True)
@@ -74,9 +74,7 @@ def test_other_shells_let_people_in(shell: str) -> None:
 
 UNENFORCED: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "all allowed": (ACCEPT, ()),
-    "no agent": (ACCEPT | {"allowAgentForwarding": False}, ("allowAgentForwarding withheld",)),
-    "no local": (ACCEPT | {"allowLocalPortForwarding": False}, ("allowLocalPortForwarding withheld",)),
-    "no remote": (ACCEPT | {"allowRemotePortForwarding": False}, ("allowRemotePortForwarding withheld",)),
+    "forwarding withheld": ({"accept": True}, ()),
     "duration": (ACCEPT | {"sessionDuration": 1}, ("sessionDuration",)),
     "negative duration": (ACCEPT | {"sessionDuration": -1}, ("sessionDuration",)),
     "recorders": (ACCEPT | {"recorders": ["100.64.0.9:80"]}, ("recorders",)),
@@ -97,11 +95,12 @@ def test_what_cannot_be_enforced_refuses(action: dict[str, Any], found: tuple[st
     assert all(problem is not None and name in problem.detail for name in found)
 
 
-def test_a_rule_that_withholds_everything_says_each() -> None:
-    """`{"accept": true}` alone is a rule without any forwarding."""
-    parsed = parse_rule(rule({}, {"accept": True}), 1).action
-    assert parsed is not None
-    assert len(unenforced(parsed)) == 3
+def test_a_command_that_no_key_can_hold_refuses() -> None:
+    """It would leave its quotes, or its line."""
+    action = dataclasses.replace(parse_action(ACCEPT), command="id")
+    assert unenforced(action) == ()
+    (found,) = unenforced(dataclasses.replace(action, command="id\nssh-ed25519 AAAA"))
+    assert found.startswith("a command")
 
 
 def test_what_the_person_is_told_comes_first() -> None:

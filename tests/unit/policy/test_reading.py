@@ -50,3 +50,13 @@ def test_complaints(text: str, use: Callable[[Reader, Any], object], complaint: 
     with pytest.raises(PolicyFileError) as raised:
         use(reader, reader.document.value)
     assert f"policy:{complaint}" in str(raised.value)
+
+
+def test_flags() -> None:
+    """True unless false; nothing else stands for either."""
+    reader = reading('{"a": true, "b": false, "c": null, "d": 0, "e": "false"}')
+    fields = reader.fields(reader.document.value, ())
+    assert [reader.flag(fields, name) for name in ("a", "b", "c", "absent")] == [True, False, True, True]
+    for name in ("d", "e"):
+        with pytest.raises(PolicyFileError, match="true or false is expected here"):
+            reader.flag(fields, name)

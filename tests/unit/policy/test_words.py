@@ -1,4 +1,4 @@
-"""What the person reads: three forms, one line, nothing that a terminal acts on."""
+"""What the person reads: few forms, one line, nothing that a terminal acts on."""
 
 import dataclasses
 
@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pam_tailscale.model import Decision, Demand, Reason, Verdict
 from pam_tailscale.policy.words import (
+    BY_KEY,
     HOLD_SHOWN,
     REFUSAL_SHOWN,
     USER_SHOWN,
@@ -22,6 +23,8 @@ from tests.support.facts import CONNECTION, PEER
 PASSING = "tailscale: this host cannot ask the tailnet's policy at the moment, try again later (decision ab12)"
 NO = 'tailscale: tailnet policy does not permit you to SSH as user "alice" (decision ab12)'
 MAPPED = 'tailscale: log in as "deploy" (decision ab12)'
+FORMS = {Reason.RULE_MAPS_USER: MAPPED, Reason.METHOD_CANNOT_LIMIT: f"{BY_KEY} (decision ab12)"}
+"""What is said only to people whom a rule accepts."""
 
 ABOUT_THE_HOST = {
     Reason.AGENT_STARTING,
@@ -37,6 +40,7 @@ ABOUT_THE_HOST = {
     Reason.OPERATOR,
     Reason.STATE_CHANGED,
     Reason.POLICY_UNAVAILABLE,
+    Reason.NARROW_DAMAGED,
     Reason.CHECK_UNAVAILABLE,
     Reason.CHECK_BUSY,
     Reason.INTERNAL_ERROR,
@@ -59,10 +63,17 @@ def denied(reason: Reason, mapped: str = "deploy", told: Reason | None = None) -
 
 
 @pytest.mark.parametrize("reason", [one for one in Reason if one is not Reason.ACCEPTED], ids=lambda one: one.value)
-def test_every_refusal_has_one_of_three_forms(reason: Reason) -> None:
+def test_every_refusal_has_one_of_few_forms(reason: Reason) -> None:
     """With the id that finds the decision; nothing of the reason itself."""
-    expected = PASSING if reason in ABOUT_THE_HOST else MAPPED if reason is Reason.RULE_MAPS_USER else NO
+    expected = PASSING if reason in ABOUT_THE_HOST else FORMS.get(reason, NO)
     assert person_text(denied(reason), "alice") == expected
+
+
+def test_who_is_let_in_by_key_reads_that_and_how() -> None:
+    """A person without a key has to make one, and any will do."""
+    assert "by key" in BY_KEY
+    assert "any key will do" in BY_KEY
+    assert "ssh-keygen" in BY_KEY
 
 
 def after_a_check(message: str, verdict: Verdict = Verdict.DENY) -> Decision:

@@ -166,7 +166,7 @@ def test_whois_names_the_peer_of_either_address(api: LocalAPI) -> None:
     by_v4, by_v6 = api.whois(ALICE, 50000), api.whois(ip_address(ALICE_V6), 50000)
     assert by_v4 == by_v6
     assert by_v4 is not None
-    assert by_v4.identity == "alice@example.com"
+    assert by_v4.peer.identity == "alice@example.com"
 
 
 def test_an_unknown_address_is_nobody(api: LocalAPI) -> None:

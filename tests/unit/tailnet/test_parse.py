@@ -7,6 +7,7 @@ import pytest
 
 from pam_tailscale.errors import TailscaledError
 from pam_tailscale.tailnet import parse
+from pam_tailscale.tailnet.records import Whois
 from tests.support.localapi import small_tailnet
 
 Object = dict[str, Any]
@@ -130,6 +131,67 @@ class TestMoment:
     def test_times_are_read_as_go_writes_them(self, text: str, seconds: float) -> None:
         """With nanoseconds, and in any zone."""
         assert parse.moment(text) == pytest.approx(seconds, abs=1e-5)
+
+
+class TestWhois:
+    def test_a_peer_that_is_nothing_but_itself(self) -> None:
+        """The node, nothing granted, nothing routed, of this tailnet."""
+        found = parse.whois(whois())
+        assert found == Whois(parse.peer(whois()))
+        assert (found.capabilities, found.routes, found.shared) == ({}, (), False)
+
+    def test_what_is_granted(self) -> None:
+        """Every capability with its value as it came."""
+        granted = {"acme.example/cap/ssh": [{"users": ["alice"]}], "acme.example/other": None}
+        assert parse.whois(whois() | {"CapMap": granted}).capabilities == granted
+        assert parse.whois(whois() | {"CapMap": None}).capabilities == {}
+
+    @pytest.mark.parametrize(
+        ("changes", "routes"),
+        [
+            ({"AllowedIPs": ["100.64.0.2/32", "10.0.0.0/24"]}, ("10.0.0.0/24",)),
+            ({"AllowedIPs": ["0.0.0.0/0", "::/0"]}, ("0.0.0.0/0", "::/0")),
+            ({"PrimaryRoutes": ["10.0.0.0/24"]}, ("10.0.0.0/24",)),
+            ({"Hostinfo": {"RoutableIPs": ["10.0.0.0/24"]}}, ("10.0.0.0/24",)),
+            ({"AllowedIPs": ["10.0.0.0/24"], "PrimaryRoutes": ["10.0.0.0/24"]}, ("10.0.0.0/24",)),
+            ({"Hostinfo": {"AppConnector": True}}, ("app connector",)),
+            ({"Hostinfo": {"AppConnector": False}}, ()),
+            ({"Hostinfo": None, "AllowedIPs": None}, ()),
+        ],
+    )
+    def test_what_is_routed(self, changes: Object, routes: tuple[str, ...]) -> None:
+        """All that is not the node's own address, in whichever way it is said."""
+        raw = whois()
+        raw["Node"] |= changes
+        assert parse.whois(raw).routes == routes
+
+    @pytest.mark.parametrize("changes", [{"Hostinfo": {"ShareeNode": True}}, {"Sharer": 17}])
+    def test_a_node_of_another_tailnet(self, changes: Object) -> None:
+        """Shared by somebody, or somebody to whom a node is shared."""
+        raw = whois()
+        raw["Node"] |= changes
+        assert parse.whois(raw).shared
+
+    @pytest.mark.parametrize(
+        ("place", "field", "value"),
+        [
+            ("", "CapMap", []),
+            ("Node", "AllowedIPs", "10.0.0.0/8"),
+            ("Node", "PrimaryRoutes", [1]),
+            ("Node", "Sharer", "17"),
+            ("Node", "Hostinfo", []),
+            ("Hostinfo", "RoutableIPs", {}),
+            ("Hostinfo", "AppConnector", "true"),
+            ("Hostinfo", "ShareeNode", 1),
+        ],
+    )
+    def test_a_wrong_type_is_refused(self, place: str, field: str, value: object) -> None:
+        """It may mean what is not known here."""
+        raw = whois()
+        target = {"": raw, "Node": raw["Node"], "Hostinfo": raw["Node"]["Hostinfo"]}[place]
+        target[field] = value
+        with pytest.raises(TailscaledError, match=field):
+            parse.whois(raw)
 
 
 class TestStatus:
