@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from pam_tailscale.agent.report import moment_text
 from pam_tailscale.check.desk import PendingCheck
 from pam_tailscale.check.evidence import SharedStore, person_key
 from pam_tailscale.check.flow import Provider
 from pam_tailscale.check.local import SqliteStore
 from pam_tailscale.errors import CheckError
 from pam_tailscale.model import Demand
+from pam_tailscale.policy.trace import moment_text
 
 CONTROL_REMEMBERS = "remembered by the control plane, unknown here"
 

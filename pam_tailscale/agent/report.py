@@ -3,7 +3,6 @@
 Their keys are an interface (`--json`): add, do not rename.
 """
 
-import datetime
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +11,11 @@ from pam_tailscale.agent.hostfile import HostFile
 from pam_tailscale.agent.sources import SourceState
 from pam_tailscale.agent.store import Snapshot
 from pam_tailscale.model import Decision, IPAddress, Mode, Peer, Pin, Reason, Request, join_port
+from pam_tailscale.policy import trace
 from pam_tailscale.policy.decision import RUNNING, operator_problem
-from pam_tailscale.policy.evaluate import Mismatch, Outcome, unknown_fields
+from pam_tailscale.policy.evaluate import Outcome
 from pam_tailscale.policy.facts import Knowledge, Problem
-from pam_tailscale.policy.limits import unenforced
 from pam_tailscale.policy.narrow import Narrowing
-from pam_tailscale.policy.rules import Rule
-from pam_tailscale.policy.withholding import names, withheld
 from pam_tailscale.policy.words import person_text
 
 CANNOT_TELL = frozenset(
@@ -189,7 +186,7 @@ def explanation(
         "user": request.user,
         "from": join_port(request.connection.client, request.connection.client_port),
         "to": str(request.connection.server),
-        "as_of": moment_text(now),
+        "as_of": trace.moment_text(now),
         "decision": decision.verdict.value,
         "reason": decision.reason.value,
         "can_tell": decision.reason not in CANNOT_TELL,
@@ -200,47 +197,5 @@ def explanation(
         "rule": decision.rule,
         "source": decision.source,
         "check": check,
-        "rules": [_rule(source, rule, mismatch) for source, rule, mismatch in outcome.trace] if outcome else [],
+        "rules": [trace.document(*each) for each in outcome.trace] if outcome else [],
     }
-
-
-_MISMATCHES = {
-    Mismatch.MATCHED: "matches",
-    Mismatch.NO_ACTION: "has no action",
-    Mismatch.PRINCIPAL: "is not about this peer",
-    Mismatch.USER: "is about this peer, but not for this account",
-    Mismatch.NOT_REACHED: "comes after the rule that decides",
-}
-
-
-def _rule(source: str, rule: Rule, mismatch: Mismatch) -> dict[str, Any]:
-    expired = f"expired at {moment_text(rule.expires)}" if rule.expires is not None else ""
-    return {
-        "source": source,
-        "rule": rule.number,
-        "outcome": mismatch.value,
-        "why": expired if mismatch is Mismatch.EXPIRED else _MISMATCHES[mismatch],
-        "action": action_word(rule),
-        "users": dict(rule.users),
-        "principals": len(rule.principals),
-        "not_enforced": list(unenforced(rule.action)) if rule.action else [],
-        "withheld": list(names(withheld(rule.action))) if rule.action and not rule.action.reject else [],
-        "unknown_fields": list(unknown_fields(rule)),
-    }
-
-
-def action_word(rule: Rule) -> str:
-    """What a rule does, in a word."""
-    action = rule.action
-    if action is None:
-        return "none"
-    if action.reject:
-        return "reject"
-    if action.hold_and_delegate:
-        return "check"
-    return "accept" if action.accept else "malformed"
-
-
-def moment_text(moment: float) -> str:
-    """A Unix time as the documents have it, in ISO 8601."""
-    return datetime.datetime.fromtimestamp(moment, datetime.UTC).isoformat(timespec="seconds")

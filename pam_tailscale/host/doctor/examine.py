@@ -311,7 +311,9 @@ class Examiner:
             return [*peers.judge(tailnet), *sharing.not_seen(str(err), "pam-tailscale status")]
         config = self.facts.config
         limits = Limits.of(config, self.uid_min)
-        found = sharing.access(tailnet.nodes, look.local_accounts(self.entries), [policy], limits, time.time())
+        policies, rest = sharing.of_sources(policy, config.sources)
+        accounts = look.local_accounts(self.entries)
+        found = sharing.access(tailnet.nodes, accounts, policies, limits, time.time(), rest)
         keys = look.restricted(self.entries, self.facts.sshd.effective)
         return [*peers.judge(tailnet), *sharing.judge(found, keys.options, keys.unread)]
 

@@ -7,6 +7,7 @@ restricts it does not restrict over the tailnet, where keys do not count.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pam_tailscale.config import Source
 from pam_tailscale.host.doctor.check import Check, ok, unknown, warning
 from pam_tailscale.host.doctor.peers import Node, by_identity
 from pam_tailscale.model import Account, Reason
@@ -29,10 +30,23 @@ class Access:
     let_in: Mapping[str, tuple[str, ...]]
     not_evaluated: int = 0
     """Pairs of a node and an account that were too many."""
+    not_asked: tuple[str, ...] = ()
+    """Sources of rules that were not asked: what they give is different for each peer."""
+
+
+def of_sources(policy: Policy, sources: Sequence[Source]) -> tuple[list[Policy], tuple[str, ...]]:
+    """The rules that all peers share: the netmap's, if it is a source. And the names of the other sources."""
+    rest = tuple(source.value for source in sources if source is not Source.NETMAP)
+    return [policy] if Source.NETMAP in sources else [], rest
 
 
 def access(
-    nodes: Sequence[Node], accounts: Sequence[Account], policies: Sequence[Policy], limits: Limits, now: float
+    nodes: Sequence[Node],
+    accounts: Sequence[Account],
+    policies: Sequence[Policy],
+    limits: Limits,
+    now: float,
+    not_asked: tuple[str, ...] = (),
 ) -> Access:
     """Evaluate the policy, node by node; the first that lets an identity in is enough. `now` is Unix time."""
     accounts = [account for account in accounts if account.shell_usable and not is_nologin(account)]
@@ -50,7 +64,7 @@ def access(
                 left -= 1
                 if _lets_in(node, account, policies, limits, now):
                     found[account.name].append(identity)
-    return Access({name: tuple(identities) for name, identities in found.items() if identities}, skipped)
+    return Access({name: tuple(identities) for name, identities in found.items() if identities}, skipped, not_asked)
 
 
 def _named(node: Node, policies: Sequence[Policy]) -> set[str]:
@@ -93,10 +107,14 @@ def _shared(found: Access) -> Check:
         means = "whoever gets in there gets at what the others have there: two people on one account are one"
         mend = "give each an account of their own in the tailnet's ssh rules, and let them use sudo"
         return warning(name, "accounts that several identities are let in to", means, mend, shared)
-    return _too_large(name, found) or ok(name, "no account is shared by several identities")
+    return _not_all(name, found) or ok(name, "no account is shared by several identities")
 
 
-def _too_large(name: str, found: Access) -> Check | None:
+def _not_all(name: str, found: Access) -> Check | None:
+    """That something may have been missed; None where all was looked at."""
+    if found.not_asked:
+        seen = f"rules of {' and '.join(found.not_asked)} were not looked at: they are different for each peer"
+        return unknown(name, seen, "pam-tailscale explain ACCOUNT --from ADDR")
     if not found.not_evaluated:
         return None
     seen = f"the tailnet is too large: {found.not_evaluated} pairs of a node and an account were not looked at"
@@ -122,7 +140,7 @@ def _restricted(found: Access, restricted: Mapping[str, frozenset[str]], unread:
     if unread:
         return unknown(name, f"could not be read: {', '.join(unread[:SHOWN])}", "ls -l " + unread[0])
     fine = "no account that the policy lets anybody in to is restricted by authorized_keys"
-    return _too_large(name, found) or ok(name, fine)
+    return _not_all(name, found) or ok(name, fine)
 
 
 def not_seen(why: str, mend: str) -> list[Check]:

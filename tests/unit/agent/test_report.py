@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 
 from pam_tailscale.agent import report
-from pam_tailscale.agent.report import CANNOT_TELL, AgentState, NarrowState, action_word
+from pam_tailscale.agent.report import CANNOT_TELL, AgentState, NarrowState
 from pam_tailscale.agent.sources import SourceState
 from pam_tailscale.agent.store import STARTING, Snapshot
 from pam_tailscale.model import Mode, Pin, Reason
 from pam_tailscale.policy.decision import decide_with_trace
 from pam_tailscale.policy.facts import Facts, Knowledge, Problem
-from pam_tailscale.policy.rules import parse_rule
 from tests.support.facts import (
     ACCEPT,
     CHECK,
@@ -255,19 +254,3 @@ def test_without_a_peer_there_are_no_rules() -> None:
     """And no names."""
     document = explain(facts(peer=None))
     assert (document["rules"], document["node"], document["identity"], document["rule"]) == ([], "", "", None)
-
-
-@pytest.mark.parametrize(
-    ("action", "word"),
-    [
-        (None, "none"),
-        ({}, "malformed"),
-        (ACCEPT, "accept"),
-        (ACCEPT | REJECT, "reject"),
-        (ACCEPT | CHECK, "check"),
-        (REJECT | CHECK, "reject"),
-    ],
-)
-def test_action_words(action: object, word: str) -> None:
-    """As the decision takes them."""
-    assert action_word(parse_rule(rule({}, action), 1)) == word

@@ -19,10 +19,19 @@ def test_every_outcome_has_its_words(mismatch: Mismatch) -> None:
 
 @pytest.mark.parametrize(
     ("action", "word"),
-    [(ACCEPT, "accept"), (REJECT, "reject"), (CHECK, "check"), ({}, "malformed"), (None, "none")],
+    [
+        (None, "none"),
+        ({}, "malformed"),
+        (ACCEPT, "accept"),
+        (REJECT, "reject"),
+        (CHECK, "check"),
+        (ACCEPT | REJECT, "reject"),
+        (ACCEPT | CHECK, "check"),
+        (REJECT | CHECK, "reject"),
+    ],
 )
 def test_action_words(action: object, word: str) -> None:
-    """What a rule does."""
+    """As the decision takes them."""
     assert action_word(parse_rule(rule({}, action), 1)) == word
 
 

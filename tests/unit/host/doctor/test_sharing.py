@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
+from pam_tailscale.config import Source
 from pam_tailscale.host.doctor import sharing
 from pam_tailscale.host.doctor.check import State
 from pam_tailscale.host.doctor.peers import Node
-from pam_tailscale.host.doctor.sharing import Access, access, judge, not_seen
+from pam_tailscale.host.doctor.sharing import Access, access, judge, not_seen, of_sources
 from pam_tailscale.model import Account, Mode, parse_address
 from pam_tailscale.policy.facts import Limits
 from pam_tailscale.policy.rules import parse_policy
@@ -113,3 +114,19 @@ def test_restricted_keys() -> None:
 def test_not_seen() -> None:
     """The same names."""
     assert [one.name for one in not_seen("why", "do")] == [one.name for one in judge(Access({}), {}, ())]
+
+
+def test_rules_of_other_sources_are_not_looked_at() -> None:
+    """Which is said where nothing else was found; what the netmap gives is found all the same."""
+    policy = parse_policy({"rules": [rule({"deploy": "="}, ACCEPT, ANYBODY)]})
+    for sources, asked, rest in (
+        ((Source.NETMAP,), True, ()),
+        ((Source.NETMAP, Source.GRANTS, Source.FILE), True, ("grants", "file")),
+        ((Source.FILE,), False, ("file",)),
+    ):
+        policies, not_asked = of_sources(policy, sources)
+        assert (policies, not_asked) == ([policy] if asked else [], rest)
+        shared, restricted = judge(access(NODES, ACCOUNTS, policies, LIMITS, NOW, not_asked), {}, ())
+        assert shared.state is (State.WARNING if asked else State.UNKNOWN)
+        assert restricted.state is (State.UNKNOWN if rest else State.OK)
+        assert all(name in restricted.what for name in rest)
