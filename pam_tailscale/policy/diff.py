@@ -150,25 +150,24 @@ def _as(account: Account, permits: Permits) -> list[Permit]:
     found = list(permits.get(account, ()))
     if account in (ROOT, Wide.ANY):
         return found
+    general = permits.get(Wide.ANY, ())
+    if not found:
+        return list(general)
     rest = ~_all(found)
-    found += (
-        Permit(permit.entry, permit.sources & rest, exact=False)
-        for permit in permits.get(Wide.ANY, ())
-        if permit.sources & rest
-    )
+    found += (Permit(permit.entry, left, exact=False) for permit in general if (left := permit.sources & rest))
     return found
 
 
 def _compare(account: Account, before: Permits, after: Permits) -> Iterator[_Difference]:
     old, new = _as(account, before), _as(account, after)
-    if _by_effect(old) == _by_effect(new):
+    if _alike(old, new):
         return
-    all_old, all_new = _all(old), _all(new)
+    not_old, not_new = ~_all(old), ~_all(new)
     for permit in old:
-        if members := permit.sources & ~all_new:
+        if members := permit.sources & not_new:
             yield _key(permit, None), members
     for permit in new:
-        if members := permit.sources & ~all_old:
+        if members := permit.sources & not_old:
             yield _key(None, permit), members
     news = [(_effect(permit), permit) for permit in new]
     for left in old:
@@ -180,6 +179,11 @@ def _compare(account: Account, before: Permits, after: Permits) -> Iterator[_Dif
 
 def _effect(permit: Permit) -> tuple[float | None, bool]:
     return period_of(permit.entry), permit.exact
+
+
+def _alike(old: Sequence[Permit], new: Sequence[Permit]) -> bool:
+    """Whether both come to the same for everybody."""
+    return {*map(_effect, old)} == {*map(_effect, new)} and _by_effect(old) == _by_effect(new)
 
 
 def _by_effect(permits: Iterable[Permit]) -> Mapping[tuple[float | None, bool], int]:
