@@ -8,7 +8,7 @@ import click
 
 from pam_tailscale.cli.output import ExitCode, print_json, print_line, print_table
 from pam_tailscale.cli.policy.names import accounts_text, action_text, where_text, who_text
-from pam_tailscale.cli.policy.source import compiled_for, policy_file, tailnet, tailnet_options
+from pam_tailscale.cli.policy.source import Given, compiled_for, policy_file, tailnet, tailnet_options
 from pam_tailscale.policy import diff as changes_of
 from pam_tailscale.policy.diff import Change, Kind
 from pam_tailscale.policy.document import SSHEntry
@@ -43,13 +43,13 @@ _FAILS: dict[str, Callable[[Change], bool]] = {
     help="Exit with 1 for any change, for access that is gained, or only for what is grave.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def diff(*, old: Path, new: Path, status: Path | None, domains: tuple[str, ...], fail_on: str, as_json: bool) -> None:
+def diff(*, old: Path, new: Path, given: Given, fail_on: str, as_json: bool) -> None:
     """Show what changes for whom from the policy file OLD to NEW: access gained and lost, checks gained and lost.
 
     What comes of the files is compared, not their text. Root access that is gained and checks that are lost are marked
     and come first. Exits 0 where nothing changes, 1 where something does, 3 where a file cannot be read.
     """
-    found = tailnet(status, domains)
+    found = tailnet(given)
     changes = changes_of.diff(compiled_for(policy_file(old), found), compiled_for(policy_file(new), found))
     if as_json:
         print_json({"changes": changes_of.document(changes)})

@@ -1,19 +1,19 @@
 """`pam-tailscale policy explain`: what a login would come to under a policy file, and why."""
 
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from pam_tailscale.cli.output import ExitCode, print_json, print_line, print_table
-from pam_tailscale.cli.policy.source import compiler, file_argument, tailnet_options
+from pam_tailscale.cli.policy.nodes import one_node
+from pam_tailscale.cli.policy.source import Given, compiler, file_argument, tailnet_options
 from pam_tailscale.cli.rules import rule_rows
-from pam_tailscale.model import Reason, parse_address
+from pam_tailscale.model import Reason
 from pam_tailscale.policy import trace
 from pam_tailscale.policy.evaluate import Outcome, Query, evaluate
-from pam_tailscale.policy.roster import Node, Tailnet
+from pam_tailscale.policy.roster import Node
 
 _VERDICTS = {Reason.ACCEPTED: ("accept", ExitCode.ALLOW), Reason.CHECK_NEEDED: ("check", ExitCode.CHECK_NEEDED)}
 _DENIED = ("deny", ExitCode.DENY)
@@ -38,8 +38,7 @@ def explain(
     account: str,
     source: str,
     target: str,
-    status: Path | None,
-    domains: tuple[str, ...],
+    given: Given,
     as_json: bool,
 ) -> None:
     """Decide a login as ACCOUNT under FILE and say why: the rule that decides, and for every other why it does not.
@@ -47,8 +46,8 @@ def explain(
     A node's name may be its first part alone. What a host itself refuses (system accounts, no such account) is not
     known here. Exits 0 where it would be accepted, 1 denied, 3 cannot tell, 4 a check is needed.
     """
-    compiled = compiler(file, status, domains)
-    client, node = _one(compiled.tailnet, source, "--from"), _one(compiled.tailnet, target, "--to")
+    compiled = compiler(file, given)
+    client, node = one_node(compiled.tailnet, source, "--from"), one_node(compiled.tailnet, target, "--to")
     query = Query(client.addresses[0], client.stable_id, client.owner, account, None, tagged=bool(client.tags))
     outcome = evaluate([compiled.policy_for(node)], query, 0.0, trace=True)
     verdict, status_code = _VERDICTS.get(outcome.reason, _DENIED)
@@ -57,31 +56,6 @@ def explain(
     else:
         _print(client, node, account, verdict, outcome)
     sys.exit(status_code)
-
-
-def _one(tailnet: Tailnet, text: str, option: str) -> Node:
-    """The node that is meant; for a person the first of their own. Raises click.BadParameter."""
-    found = list(_named(tailnet, text))
-    if not found:
-        raise click.BadParameter(f"{text!r} is no node and nobody with a node in this tailnet", param_hint=option)
-    if len({node.name for node in found}) > 1 and text not in tailnet.person:
-        names = ", ".join(node.name for node in found)
-        raise click.BadParameter(f"{text!r} could be {names}: give the whole name", param_hint=option)
-    if not found[0].addresses:
-        raise click.BadParameter(f"{found[0].name} has no address", param_hint=option)
-    return found[0]
-
-
-def _named(tailnet: Tailnet, text: str) -> Iterable[Node]:
-    if text in tailnet.person:
-        return tailnet.owned.get(text, ())
-    try:
-        at = tailnet.at.get(parse_address(text))
-    except ValueError:
-        name = text.removesuffix(".")
-        exact = [node for node in tailnet.nodes if node.name == name]
-        return exact or [node for node in tailnet.nodes if node.name.partition(".")[0] == name]
-    return () if at is None else (at,)
 
 
 def _document(client: Node, node: Node, account: str, verdict: str, outcome: Outcome) -> dict[str, Any]:

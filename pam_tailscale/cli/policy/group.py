@@ -2,7 +2,7 @@
 
 import click
 
-from pam_tailscale.cli.policy import check, diff, explain, matrix, test
+from pam_tailscale.cli.policy import check, compiled, diff, explain, matrix, test
 
 
 @click.group()
@@ -16,5 +16,5 @@ def policy() -> None:
     """
 
 
-for command in (check.check, test.test, explain.explain, matrix.matrix, diff.diff):
+for command in (check.check, test.test, explain.explain, matrix.matrix, diff.diff, compiled.compiled):
     policy.add_command(command)

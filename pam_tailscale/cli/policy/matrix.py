@@ -8,7 +8,7 @@ import click
 from pam_tailscale import paths
 from pam_tailscale.cli.output import print_csv, print_json, print_line, print_table, print_text
 from pam_tailscale.cli.policy.names import accounts_text, action_text, some_text, where_text, who_text
-from pam_tailscale.cli.policy.source import compiler, tailnet_options
+from pam_tailscale.cli.policy.source import Given, compiler, tailnet_options
 from pam_tailscale.host.doctor import ask
 from pam_tailscale.policy import live as live_rows
 from pam_tailscale.policy import matrix as rows_of
@@ -35,8 +35,7 @@ def matrix(
     *,
     file: Path | None,
     live: bool,
-    status: Path | None,
-    domains: tuple[str, ...],
+    given: Given,
     as_json: bool,
     as_csv: bool,
     as_html: bool,
@@ -51,13 +50,15 @@ def matrix(
         raise click.UsageError("--json, --csv and --html are answers to one question: give one of them")
     way = chosen[0] if chosen else ""
     if live:
-        if file is not None or status is not None or domains or as_html:
-            raise click.UsageError("--live is about this node as it is: no FILE, --tailnet, --domain or --html with it")
+        if file is not None or given != Given() or as_html:
+            raise click.UsageError(
+                "--live is about this node as it is: no FILE, --tailnet, --domain, --role or --html with it"
+            )
         _live(way)
     elif file is None:
         raise click.UsageError("give a FILE, or --live")
     else:
-        _of_file(compiler(file, status, domains), way)
+        _of_file(compiler(file, given), way)
 
 
 def _of_file(compiled: Compiler, way: str) -> None:

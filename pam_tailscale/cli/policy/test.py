@@ -9,7 +9,7 @@ import click
 
 from pam_tailscale.cli.output import ExitCode, print_json, print_line, print_table, print_text
 from pam_tailscale.cli.policy import junit
-from pam_tailscale.cli.policy.source import compiler, file_argument, tailnet_options
+from pam_tailscale.cli.policy.source import Given, compiler, file_argument, tailnet_options
 from pam_tailscale.policy import acltests, sshtests
 from pam_tailscale.policy.sshtests import Result, Wanted
 
@@ -21,14 +21,14 @@ _PASSED, _FAILED = "pass", "FAIL"
 @tailnet_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.option("--junit", "as_junit", is_flag=True, help="Print JUnit XML, as CI systems read it.")
-def test(*, file: Path, status: Path | None, domains: tuple[str, ...], as_json: bool, as_junit: bool) -> None:
+def test(*, file: Path, given: Given, as_json: bool, as_junit: bool) -> None:
     """Run the sshTests of FILE, and of its tests what is about port 22: what the policy does, and which rule decided.
 
     Exits 0 where all pass, 1 where one fails, 3 where the file or the tailnet cannot be read.
     """
     if as_json and as_junit:
         raise click.UsageError("--json and --junit are two answers to one question: give one of them")
-    compiled = compiler(file, status, domains)
+    compiled = compiler(file, given)
     results = (*sshtests.run(compiled), *acltests.run(compiled))
     if as_json:
         print_json({"passed": _all(results), "tests": [_document(result) for result in results]})

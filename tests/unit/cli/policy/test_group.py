@@ -16,4 +16,4 @@ def test_every_command_has_help(run: Run, name: str) -> None:
 
 def test_the_commands() -> None:
     """No fewer."""
-    assert sorted(policy.commands) == ["check", "diff", "explain", "matrix", "test"]
+    assert sorted(policy.commands) == ["check", "compile", "diff", "explain", "matrix", "test"]
