@@ -3,16 +3,20 @@
 Of rules that compile.py makes: what no policy file can say (recorders, a message) is not written. Pure.
 """
 
+import functools
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Final
 
 from pam_tailscale.policy.rules import Action, Rule
+
+_ADDRESSES_MAX: Final = 1 << 16
+"""The same ones stand in the rules of thousands of nodes."""
 
 
 def document(rule: Rule) -> dict[str, Any]:
     """A rule as JSON values. The number of its entry and a check's period stay behind: a netmap has neither."""
     found: dict[str, Any] = {
-        "principals": [{"nodeIP": str(ip_address(principal.address))} for principal in rule.principals],
+        "principals": [{"nodeIP": _text(principal.address)} for principal in rule.principals],
         "sshUsers": dict(rule.users),
     }
     if rule.action is not None:
@@ -20,6 +24,11 @@ def document(rule: Rule) -> dict[str, Any]:
     if rule.accept_env:
         found["acceptEnv"] = list(rule.accept_env)
     return found
+
+
+@functools.lru_cache(maxsize=_ADDRESSES_MAX)
+def _text(address: bytes) -> str:
+    return str(ip_address(address))
 
 
 def _action(action: Action) -> dict[str, Any]:
