@@ -173,6 +173,8 @@ class Request:
     """Index of the interface the connection came in by, 0 where that is not known; None from the key helper."""
     earlier: tuple[str, ...] = ()
     """In the account phase: methods that sshd has counted before the last one, by their names in its configuration."""
+    key: str = ""
+    """A public key in base64: from the key helper the one that is offered, in the session phase the one sshd took."""
 
 
 @dataclass(frozen=True, slots=True)

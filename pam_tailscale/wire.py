@@ -15,6 +15,7 @@ USER_MAX = 255
 TEXT_MAX = 1024
 PROMPT_MAX = 6144
 OPTIONS_MAX = 4096
+OFFERED_MAX = 4096
 PROMPTS_MAX = 64
 
 TEXT_TRY_AGAIN = "tailscale: this host cannot ask the tailnet's policy at the moment, try again later"
@@ -32,6 +33,7 @@ KEY_PHASE = "phase"
 KEY_MODE = "mode"
 KEY_INTERFACE = "interface"
 KEY_EARLIER = "earlier"
+KEY_OFFERED = "offered"
 KEY_AS_OF = "as_of"
 KEY_PERSON = "person"
 KEY_ANSWER = "answer"

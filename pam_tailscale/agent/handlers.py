@@ -194,6 +194,7 @@ def parse_request(message: wire.Message) -> Request:
             mode=Mode(message[wire.KEY_MODE]),
             interface=_interface(message),
             earlier=tuple(filter(None, message.get(wire.KEY_EARLIER, "").split(","))),
+            key=message.get(wire.KEY_OFFERED, ""),
         )
     except (KeyError, ValueError) as err:
         raise WireError(f"the request misses a key or has a value that is unknown: {err}") from err

@@ -4,11 +4,14 @@ sshd can be set up to require several methods (`AuthenticationMethods none,publi
 for the key helper, so one identity would satisfy two required methods. What is granted first keeps the connection.
 
 What a rule withholds, sshd withholds by the options of the key that the helper has printed. Account and session are
-asked about without a word of the method: that this connection was granted just those options is remembered here.
+asked about without a word of the method: which options this connection was granted, for which keys, is remembered here.
+Where sshd is set up to take keys from elsewhere, too, it may let in another one than the helper was asked about: the
+session, which knows the key, is then refused.
 """
 
+import hashlib
 from collections import Counter, OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pam_tailscale.model import Connection, IPAddress, Method, Phase, Request, Withheld
 
@@ -17,6 +20,8 @@ KEEP = 150.0
 ENTRIES_MAX = 16384
 CLIENT_MAX = 256
 """Connections of one address: a device that asks with a key and hangs up, again and again, keeps only itself out."""
+KEYS_MAX = 16
+"""Keys of one connection; sshd ends it after MaxAuthTries, by default 6."""
 
 _BY_PAM = frozenset({"none", "password", "keyboard-interactive"})
 """Methods, as sshd names them, that our PAM module answers."""
@@ -27,6 +32,9 @@ class _Grant:
     method: Method
     withheld: Withheld
     since: float
+    user: str
+    keys: frozenset[bytes]
+    """Digests of the keys that the helper was let print."""
 
 
 class MethodTable:
@@ -39,22 +47,27 @@ class MethodTable:
     def limits(self, request: Request, withheld: Withheld, now: float) -> bool:
         """Whether sshd enforces, or is about to be told to enforce, what is to be withheld from this connection.
 
-        Two keys of one connection with different options are refused: which of them sshd has taken is not known here.
-        Ask before `admits`, which ends what is remembered at the session.
+        Two keys of one connection with different options are refused: the account phase does not know which of them
+        sshd has taken. Ask before `admits`, which ends what is remembered at the session.
         """
         held = self._granted.get(request.connection)
         if held is not None and now - held.since > KEEP:
             held = None
-        if request.phase is not Phase.AUTH:
-            return withheld.nothing or (held is not None and held.withheld == withheld)
-        if held is not None and held.method is Method.PUBLICKEY and held.withheld != withheld:
+        if request.phase is Phase.AUTH:
+            if held is not None and held.method is Method.PUBLICKEY and held.withheld != withheld:
+                return False
+            return withheld.nothing or (request.method is Method.PUBLICKEY and _fits(request, held))
+        if withheld.nothing:
+            return True
+        if held is None or (held.user, held.withheld) != (request.user, withheld):
             return False
-        return withheld.nothing or request.method is Method.PUBLICKEY
+        return request.phase is Phase.ACCOUNT or _digest(request.key) in held.keys
 
     def admits(self, request: Request, withheld: Withheld, now: float) -> bool:
         """Whether what the policy allows is the only method of this connection that the policy answers."""
         if request.phase is Phase.AUTH:
-            return self._claim(request.connection, _Grant(request.method, withheld, now))
+            keys = frozenset({_digest(request.key)} if request.key else ())
+            return self._claim(request.connection, _Grant(request.method, withheld, now, request.user, keys))
         if request.phase is Phase.ACCOUNT:
             return self._alone(request.connection, request.earlier)
         self._forget(request.connection)  # authentication is over
@@ -66,7 +79,10 @@ class MethodTable:
         if held is not None:
             # sshd asks the key helper twice for one key, once before and once with the signature. PAM it asks once a
             # method; `password` looks to PAM like `none`.
-            return held.method is grant.method is Method.PUBLICKEY
+            if held.method is not Method.PUBLICKEY or grant.method is not Method.PUBLICKEY:
+                return False
+            self._granted[connection] = replace(held, keys=held.keys | grant.keys)
+            return True
         if len(self._granted) >= ENTRIES_MAX or self._of_client[connection.client] >= CLIENT_MAX:
             return False
         self._granted[connection] = grant
@@ -99,3 +115,14 @@ class MethodTable:
         self._of_client[connection.client] -= 1
         if not self._of_client[connection.client]:
             del self._of_client[connection.client]
+
+
+def _fits(request: Request, held: _Grant | None) -> bool:
+    """Whether the session will be recognised by this key."""
+    if not request.key:
+        return False
+    return held is None or (held.user == request.user and len(held.keys | {_digest(request.key)}) <= KEYS_MAX)
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()

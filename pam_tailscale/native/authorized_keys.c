@@ -168,6 +168,8 @@ decide(const struct options *options, const struct connection *connection, const
 		return;
 	}
 	decide_request(&request, offer->user, connection, TSW_METHOD_PUBLICKEY, TSW_PHASE_AUTH, TSW_MODE_ENFORCE);
+	if (strlen(offer->key) <= TSW_OFFERED_MAX)
+		agent_request_add(&request, TSW_KEY_OFFERED, offer->key);
 	r = agent_ask(&options->agent, &request, NULL, &verdict);
 	if (r < 0)
 		log_denial(offer,

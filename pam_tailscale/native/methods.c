@@ -27,3 +27,27 @@ methods_name_earlier(const char *info, char out[EARLIER_SIZE])
 	}
 	out[used] = '\0';
 }
+
+/* The line of publickey: its name, the key's type, the key (sshkey.c, sshkey_format_text). */
+void
+methods_last_key(const char *info, char out[TSW_OFFERED_MAX + 1])
+{
+	const char *last = info, *key;
+	size_t length;
+
+	out[0] = '\0';
+	for (; *info != '\0'; info += strcspn(info, "\n"), info += *info == '\n')
+		last = info;
+	if (strncmp(last, TSW_METHOD_PUBLICKEY " ", sizeof(TSW_METHOD_PUBLICKEY)) != 0)
+		return;
+	key = last + sizeof(TSW_METHOD_PUBLICKEY);
+	key += strcspn(key, " \n");
+	if (*key != ' ')
+		return;
+	key++;
+	length = strcspn(key, " \n");
+	if (length > TSW_OFFERED_MAX)
+		return;
+	memcpy(out, key, length);
+	out[length] = '\0';
+}

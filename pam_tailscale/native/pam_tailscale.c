@@ -107,6 +107,20 @@ add_earlier_methods(const struct login *login, struct agent_request *request)
 		agent_request_add(request, TSW_KEY_EARLIER, earlier);
 }
 
+/* The agent knows which key it has answered with limits: sshd may have taken another one, from elsewhere. */
+static void
+add_used_key(const struct login *login, struct agent_request *request)
+{
+	const char *info = pam_getenv(login->pamh, "SSH_AUTH_INFO_0");
+	char key[TSW_OFFERED_MAX + 1];
+
+	if (login->stage != STAGE_OPEN || info == NULL)
+		return;
+	methods_last_key(info, key);
+	if (key[0] != '\0')
+		agent_request_add(request, TSW_KEY_OFFERED, key);
+}
+
 static void
 add_interface(int socket, struct agent_request *request)
 {
@@ -133,6 +147,7 @@ ask(const struct login *login, int socket)
 	    login->observe ? TSW_MODE_OBSERVE : TSW_MODE_ENFORCE);
 	add_interface(socket, &request);
 	add_earlier_methods(login, &request);
+	add_used_key(login, &request);
 	r = agent_ask(&login->options.agent, &request, &listener, &verdict);
 	if (r == -ECANCELED)
 		return refuse_the_absent(login);

@@ -20,6 +20,8 @@
  *                        cannot be said, which refuses; only the key helper, which has no socket, leaves it out.
  *                        In the account phase TSW_KEY_EARLIER names the methods, separated by commas, that sshd has counted
  *                        before the last one (AuthenticationMethods with several), and is left out where there are none.
+ *                        TSW_KEY_OFFERED is a public key in base64, of at most TSW_OFFERED_MAX bytes: from the key helper the
+ *                        one that is offered, in the session phase the one that sshd let in; left out where there is none.
  *   TSW_REQUEST_STATUS, TSW_REQUEST_WHOIS, TSW_REQUEST_EXPLAIN, TSW_REQUEST_CHECKS, TSW_REQUEST_FORGET   the command line;
  *                        see pam_tailscale/agent/handlers.py.
  *   TSW_REQUEST_CONTINUE   no question of its own: the person has answered the prompt, see below. It says nothing else.
@@ -27,8 +29,8 @@
  * ANSWER. Any number of messages whose TSW_KEY_ANSWER is TSW_ANSWER_INFO or, where it may stand, TSW_ANSWER_PROMPT, then
  * exactly one TSW_ANSWER_VERDICT, then the agent closes. EOF before the verdict is an answer too: the connection is
  * refused. So is a message that is damaged, an answer that is not one of these or stands where it may not, and a verdict
- * that is not exactly TSW_VERDICT_ALLOW (to the key helper also TSW_VERDICT_LIMITED). There is no verdict that means "not mine": whether a connection is a tailnet
- * connection is decided by the shim alone, never by the agent.
+ * that is not exactly TSW_VERDICT_ALLOW (to the key helper also TSW_VERDICT_LIMITED). There is no verdict that means "not
+ * mine": whether a connection is a tailnet connection is decided by the shim alone, never by the agent.
  *   info      TSW_KEY_TEXT: for `decide` a line for the person who logs in; for the command line a piece of a JSON document.
  *   prompt    TSW_KEY_TEXT, at most TSW_PROMPT_MAX bytes of it: shown to the person, who presses Enter when they have done
  *             what it says. Only in answer to `decide` with TSW_METHOD_KEYBOARD and TSW_PHASE_AUTH, and at most
@@ -70,6 +72,7 @@
 #define TSW_TEXT_MAX 1024 /* bytes of a text for the person; longer ones are cut by whoever shows them */
 #define TSW_PROMPT_MAX 6144 /* bytes of a prompt, which may hold a QR code; the same */
 #define TSW_OPTIONS_MAX 4096 /* bytes of a key's options */
+#define TSW_OFFERED_MAX 4096 /* bytes of a key in base64; one of RSA with 16384 bits, sshd's longest, has 2752 */
 #define TSW_PROMPTS_MAX 64 /* more prompts than a person answers before sshd's LoginGraceTime is over */
 
 /* What a person reads when it is not the policy that refuses; the agent's own denials of that kind begin with it. */
@@ -89,6 +92,7 @@
 #define TSW_KEY_MODE "mode"
 #define TSW_KEY_INTERFACE "interface"
 #define TSW_KEY_EARLIER "earlier"
+#define TSW_KEY_OFFERED "offered"
 #define TSW_KEY_AS_OF "as_of"
 #define TSW_KEY_PERSON "person"
 #define TSW_KEY_ANSWER "answer"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
@@ -177,21 +178,48 @@ def test_nobody_else_reads_that_a_key_would_do(scene: Scene) -> None:
             not_let_in(scene.login(user, node, key=scene.client.make_key("laptop")))
 
 
-def test_a_key_that_sshd_takes_by_itself_is_not_limited_and_so_refused(scene: Scene) -> None:
-    """An earlier drop-in of the administrator lets alice's own key in: nobody has put options in front of that."""
+@contextmanager
+def own_keys_count(scene: Scene, *settings: str) -> Iterator[str]:
+    """An earlier drop-in of the administrator lets alice's own key in, the device's file with which is answered."""
     host, path = scene.host, "/etc/ssh/sshd_config.d/05-keys.conf"
-    settings = ("AuthorizedKeysFile .ssh/authorized_keys", "AuthorizedKeysCommand none")
-    host.box.write(path, "\n    ".join(["Match LocalAddress 100.64.0.0/10", *settings]) + "\n")
+    lines = ("Match LocalAddress 100.64.0.0/10", "AuthorizedKeysFile .ssh/authorized_keys", *settings)
+    host.box.write(path, "\n    ".join(lines) + "\n")
     host.restart_sshd()
-    key = scene.client.make_key("alice")
     try:
-        let_in(scene.login("alice", None, "-o", "PreferredAuthentications=publickey", key=key))
-        with alices_rule(scene, WITHOUT_AGENT):
-            not_let_in(scene.login("alice", None, "-o", "PreferredAuthentications=publickey", key=key))
-            assert "reason=method_cannot_limit" in host.decisions()[-1]
+        yield scene.client.make_key("alice")
     finally:
         host.box.run(["rm", path])
         host.restart_sshd()
+
+
+ONLY_KEYS = ("-o", "PreferredAuthentications=publickey")
+
+
+def test_a_key_that_sshd_takes_by_itself_is_not_limited_and_so_refused(scene: Scene) -> None:
+    """Nobody has put options in front of it: our helper was not asked."""
+    with own_keys_count(scene, "AuthorizedKeysCommand none") as key:
+        let_in(scene.login("alice", None, *ONLY_KEYS, key=key))
+        with alices_rule(scene, WITHOUT_AGENT):
+            not_let_in(scene.login("alice", None, *ONLY_KEYS, key=key))
+            assert "reason=method_cannot_limit" in scene.host.decisions()[-1]
+
+
+def after_another(scene: Scene, key: str) -> CompletedProcess[str]:
+    """A login with a key of sshd's own, by a client that has asked about another one before, as agents of many do."""
+    asked = scene.client.make_key("asked")
+    scene.client.box.run(["sh", "-c", f"rm -f {asked}-alone* && cp {asked}.pub {asked}-alone.pub"])
+    return scene.login("alice", None, *ONLY_KEYS, "-i", key, key=f"{asked}-alone.pub")
+
+
+def test_a_key_that_sshd_takes_by_itself_after_another_was_granted_is_refused(scene: Scene) -> None:
+    """Our helper was asked, about another key, and the options are that one's."""
+    with own_keys_count(scene) as key, alices_rule(scene, WITHOUT_AGENT):
+        not_let_in(after_another(scene, key))
+        last = scene.host.decisions()[-1]
+        assert "phase=session" in last
+        assert "reason=method_cannot_limit" in last
+        with agent_without(scene, "from pam_tailscale.agent import methods", "methods._digest = lambda _: b''"):
+            let_in(after_another(scene, key))
 
 
 OWN_ATTRIBUTES = """

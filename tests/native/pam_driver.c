@@ -286,7 +286,7 @@ decode_hex(const char *hex, char *out, size_t size)
 static void
 put(pam_handle_t *pamh, const char *name, const char *value)
 {
-	char assignment[4096];
+	char assignment[8192];
 
 	if (value == NULL || strcmp(value, "-") == 0)
 		return;

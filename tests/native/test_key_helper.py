@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pam_tailscale.wire import OPTIONS_MAX
+from pam_tailscale.wire import OFFERED_MAX, OPTIONS_MAX
 from tests.native.helper_process import HELPER_UID, HelperRun, KeyHelper
 from tests.support.pamstack import Built
 from tests.support.scripted_agent import (
@@ -69,8 +69,17 @@ def test_allow_prints_the_offered_key(helper: KeyHelper) -> None:
         "method": "publickey",
         "phase": "auth",
         "mode": "enforce",
+        "offered": KEY,
     }
-    assert KEY.encode() not in agent.asked[0].message
+
+
+def test_a_key_that_is_too_long_to_be_known_again_is_not_told(helper: KeyHelper) -> None:
+    """The longest that is told is whole."""
+    for length, told in ((OFFERED_MAX, "A" * OFFERED_MAX), (OFFERED_MAX + 1, None)):
+        with scripted_agent(say(ALLOW)) as agent:
+            run = helper.run(*options(agent), "alice", TYPE, "A" * length, CONNECTION)
+        assert run.output == f"{TYPE} {'A' * length}\n".encode()
+        assert agent.asked[0].pairs.get("offered") == told
 
 
 FILLING = OPTIONS_MAX - len('restrict,command=""')

@@ -78,6 +78,35 @@ def test_account_tells_which_methods_came_before(stack: MakeStack, info: str, ea
     assert [asked.pairs.get(wire.KEY_EARLIER) for asked in agent.asked] == [None, earlier, None]
 
 
+BLOB = KEY_LINE.split()[2]
+
+
+@pytest.mark.parametrize(
+    ("info", "key"),
+    [
+        ("", None),
+        ("none\n", None),
+        (KEY_LINE, BLOB),
+        (f"{KEY_LINE}\n", BLOB),
+        (f"{KEY_LINE}\npublickey ssh-rsa AAAAB3\n", "AAAAB3"),
+        (f"{KEY_LINE} detail\n", BLOB),
+        (f"{KEY_LINE}\nkeyboard-interactive/pam\n", None),
+        ("publickey\n", None),
+        ("publickey ssh-rsa\n", None),
+        ("publickey ssh-rsa \n", None),
+        ("publickeys ssh-rsa AAAAB3\n", None),
+        (f"publickey ssh-rsa {'A' * wire.OFFERED_MAX}\n", "A" * wire.OFFERED_MAX),
+        (f"publickey ssh-rsa {'A' * (wire.OFFERED_MAX + 1)}\n", None),
+    ],
+    ids=lambda value: str(value)[-40:].strip(),
+)
+def test_the_session_tells_the_key_that_sshd_took(stack: MakeStack, info: str, key: str | None) -> None:
+    """That of the last method, where it was one of publickey."""
+    with scripted_agent(say(ALLOW)) as agent:
+        stack(agent).run("auth", "account", "open", login=Login(earlier=info))
+    assert [asked.pairs.get(wire.KEY_OFFERED) for asked in agent.asked] == [None, None, key]
+
+
 @pytest.mark.parametrize(
     ("login", "step", "code", "is_told"),
     [

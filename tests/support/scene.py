@@ -181,7 +181,8 @@ class Scene:
         def ready() -> bool:
             status = self.status()
             assert status["ready"], status
-            return [source["rules"] for source in status["sources"]] == [expected]
+            netmap = status["sources"][0]
+            return bool(netmap["name"] == "netmap" and netmap["rules"] == expected)
 
         wait_until(ready, 20, "the agent knows the tailnet")
 

@@ -26,9 +26,9 @@ from tests.support.facts import ACCEPT, CHECK, LIMITS, PEER, facts, knowledge, r
 CHECKED = facts(knowledge(rule({"*": "="}, CHECK)))
 NONE = request(interface=7)
 KEYBOARD = dataclasses.replace(NONE, method=Method.KEYBOARD)
-KEY = dataclasses.replace(NONE, method=Method.PUBLICKEY, interface=None)
+KEY = dataclasses.replace(NONE, method=Method.PUBLICKEY, interface=None, key="AAAAC3")
 ACCOUNT = dataclasses.replace(NONE, method=Method.UNKNOWN, phase=Phase.ACCOUNT)
-SESSION = dataclasses.replace(NONE, method=Method.UNKNOWN, phase=Phase.SESSION)
+SESSION = dataclasses.replace(NONE, method=Method.UNKNOWN, phase=Phase.SESSION, key=KEY.key)
 
 
 class Desk:

@@ -5,7 +5,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from pam_tailscale.agent.methods import CLIENT_MAX, ENTRIES_MAX, KEEP, MethodTable
+from pam_tailscale.agent.methods import CLIENT_MAX, ENTRIES_MAX, KEEP, KEYS_MAX, MethodTable
 from pam_tailscale.model import NOTHING_WITHHELD, Method, Phase, Request, Withheld
 from tests.support.facts import CONNECTION, REQUEST
 
@@ -150,7 +150,10 @@ def test_a_device_that_asks_and_hangs_up_keeps_only_itself_out() -> None:
 
 
 LIMITED = Withheld(pty=True)
-KEY = auth(Method.PUBLICKEY)
+KEY = dataclasses.replace(auth(Method.PUBLICKEY), key="AAAAC3")
+OTHER_KEY = dataclasses.replace(KEY, key="AAAAB3")
+BY_KEY = dataclasses.replace(SESSION, key=KEY.key)
+"""The session of a connection that sshd let in by that key."""
 
 
 def granted(withheld: Withheld) -> MethodTable:
@@ -168,7 +171,44 @@ def test_nothing_but_a_key_carries_limits(method: Method) -> None:
     assert MethodTable().limits(auth(method), NOTHING_WITHHELD, 0.0)
 
 
-@pytest.mark.parametrize("later", [account(), SESSION], ids=["account", "session"])
+def test_a_key_that_could_not_be_known_again_carries_no_limits() -> None:
+    """The helper tells none that is too long."""
+    unknown = dataclasses.replace(KEY, key="")
+    assert not MethodTable().limits(unknown, LIMITED, 0.0)
+    assert MethodTable().limits(unknown, NOTHING_WITHHELD, 0.0)
+
+
+def test_the_session_is_of_a_key_that_was_granted() -> None:
+    """And not of one that sshd has taken from elsewhere, nor of no key."""
+    table = granted(LIMITED)
+    for key, limited in ((KEY.key, True), (OTHER_KEY.key, False), ("", False)):
+        assert table.limits(dataclasses.replace(SESSION, key=key), LIMITED, 1.0) is limited
+    assert table.limits(OTHER_KEY, LIMITED, 1.0)
+    assert table.admits(OTHER_KEY, LIMITED, 1.0)
+    for key in (KEY.key, OTHER_KEY.key):
+        assert table.limits(dataclasses.replace(SESSION, key=key), LIMITED, 1.0)
+
+
+def test_limits_are_one_accounts() -> None:
+    """Where a port is used again, the connection before it may have been another's."""
+    table = granted(LIMITED)
+    for later in (account(), BY_KEY, KEY):
+        assert table.limits(later, LIMITED, 1.0)
+        assert not table.limits(dataclasses.replace(later, user="bob"), LIMITED, 1.0)
+
+
+def test_a_connection_has_so_many_keys() -> None:
+    """One more is refused; those before it go on."""
+    table = granted(LIMITED)
+    for number in range(KEYS_MAX - 1):
+        more = dataclasses.replace(KEY, key=str(number))
+        assert table.limits(more, LIMITED, 1.0)
+        assert table.admits(more, LIMITED, 1.0)
+    assert not table.limits(OTHER_KEY, LIMITED, 1.0)
+    assert table.limits(KEY, LIMITED, 1.0)
+
+
+@pytest.mark.parametrize("later", [account(), BY_KEY], ids=["account", "session"])
 def test_account_and_session_need_the_very_limits_that_were_granted(later: Request) -> None:
     """A connection that came in by something else, within other limits, or before they were there is refused."""
     assert granted(LIMITED).limits(later, LIMITED, 1.0)
@@ -197,5 +237,5 @@ def test_limits_are_remembered_as_long_as_the_grant() -> None:
     table = granted(LIMITED)
     assert table.limits(account(), LIMITED, KEEP)
     assert not table.limits(account(), LIMITED, KEEP + 0.001)
-    assert table.admits(SESSION, LIMITED, 1.0)
-    assert not table.limits(SESSION, LIMITED, 1.0)
+    assert table.admits(BY_KEY, LIMITED, 1.0)
+    assert not table.limits(BY_KEY, LIMITED, 1.0)
