@@ -204,20 +204,28 @@ def test_a_key_that_sshd_takes_by_itself_is_not_limited_and_so_refused(scene: Sc
             assert "reason=method_cannot_limit" in scene.host.decisions()[-1]
 
 
-def after_another(scene: Scene, key: str) -> CompletedProcess[str]:
+NO_SESSION = 254
+"""With this a connection ends to which PAM gives no session (session.c, do_child)."""
+
+
+def after_another(scene: Scene, key: str, *args: str) -> CompletedProcess[str]:
     """A login with a key of sshd's own, by a client that has asked about another one before, as agents of many do."""
     asked = scene.client.make_key("asked")
     scene.client.box.run(["sh", "-c", f"rm -f {asked}-alone* && cp {asked}.pub {asked}-alone.pub"])
-    return scene.login("alice", None, *ONLY_KEYS, "-i", key, key=f"{asked}-alone.pub")
+    return scene.login("alice", None, *ONLY_KEYS, "-i", key, *args, key=f"{asked}-alone.pub", command="id -un")
 
 
 def test_a_key_that_sshd_takes_by_itself_after_another_was_granted_is_refused(scene: Scene) -> None:
-    """Our helper was asked, about another key, and the options are that one's."""
+    """Our helper was asked, about another key, and the options are that one's. It gets no session and no forwarding."""
     with own_keys_count(scene) as key, alices_rule(scene, WITHOUT_AGENT):
-        not_let_in(after_another(scene, key))
+        done = after_another(scene, key)
+        assert done.returncode == NO_SESSION
+        assert "alice" not in done.stdout.splitlines()
         last = scene.host.decisions()[-1]
         assert "phase=session" in last
         assert "reason=method_cannot_limit" in last
+        forwarded = after_another(scene, key, "-o", "ExitOnForwardFailure=yes", "-R", "127.0.0.1:7999:127.0.0.1:22")
+        assert "remote port forwarding failed" in forwarded.stderr
         with agent_without(scene, "from pam_tailscale.agent import methods", "methods._digest = lambda _: b''"):
             let_in(after_another(scene, key))
 
