@@ -37,18 +37,27 @@ class PolicyShapeError(PamTailscaleError):
 
 
 class PolicyFileError(PamTailscaleError):
-    """A policy file that the control plane would refuse, or that cannot be read. The text names file, line, column."""
+    """A policy file that the control plane would refuse, or that cannot be read.
 
-    def __init__(self, message: str, file: str, line: int = 0, column: int = 0) -> None:
+    The text names file, line and column, what is wrong, and what to write instead where that is known.
+    """
+
+    def __init__(self, message: str, file: str, line: int = 0, column: int = 0, hint: str = "") -> None:
         place = f"{file}:{line}:{column}" if line else file
-        super().__init__(f"{place}: {message}")
+        super().__init__(": ".join(part for part in (place, message, hint) if part))
         self.message = message
-        """What is wrong, without the place."""
+        """What is wrong, without the place; in the control plane's words where they are known."""
+        self.hint = hint
+        """What to write instead, in words of ours; empty where the message says it."""
         self.file = file
         self.line = line
         """Counted from 1; 0 where no line is to blame."""
         self.column = column
         """In characters, counted from 1."""
+
+    def hinted(self, hint: str) -> "PolicyFileError":
+        """The same error, which also says what to write instead."""
+        return PolicyFileError(self.message, self.file, self.line, self.column, hint)
 
 
 class CheckError(PamTailscaleError):

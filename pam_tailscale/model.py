@@ -274,6 +274,11 @@ def join_port(address: IPAddress, port: int) -> str:
     return f"[{address}]:{port}" if isinstance(address, ipaddress.IPv6Address) else f"{address}:{port}"
 
 
+def folded(login: str) -> str:
+    """A login name as it is compared: upper case means nothing, but only in ASCII."""
+    return login.lower() if login.isascii() else login
+
+
 def parse_address(text: str) -> IPAddress:
     """Parse an IP address, unmapping IPv4-mapped IPv6.
 

@@ -150,6 +150,7 @@ class Agent:
 
     def _reload(self) -> None:
         self._notifier.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        self._narrow.reread()  # first: no login is decided by new sources and what was taken away before
         try:
             fresh = load_config(self._config_path)
             kept = dataclasses.replace(
@@ -162,13 +163,13 @@ class Agent:
             )
             if fresh != kept:
                 log.warning("changes in sections of the configuration take effect when the agent is restarted")
+            self._limits = limits_of(kept, narrowing_of(self._narrow))
             self._config, self._config_error = kept, ""
             log.info("the configuration was read again")
         except ConfigError as err:
             self._config_error = str(err)
             log.error("the configuration before stays in force: %s", err)  # noqa: TRY400 (the text is complete)
-        self._narrow.reread()
-        self._limits = limits_of(self._config, narrowing_of(self._narrow))
+            self._limits = limits_of(self._config, narrowing_of(self._narrow))
         self._sources.reread()
         self._refresher.again()
         self._notifier.notify("READY=1")

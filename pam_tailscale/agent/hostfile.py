@@ -3,6 +3,7 @@
 Raw bytes become a value by a function that the file's owner gives; what the value means is not known here.
 """
 
+import errno
 import hashlib
 import logging
 import os
@@ -45,17 +46,16 @@ class HostFile(Generic[T]):
         self._lock = threading.Lock()
         self._seen: _Seen | None = None
         self._digest = b""
+        self._bad: tuple[bytes, str] = (b"", "")
+        """Digest of the last content that could not be used, and why: it is not parsed again at each look."""
         self.value: T | None = None
         """Of the last content that could be used; None where there is no file, or never was one that could be."""
         self.problem = ""
         """What is wrong with the file as it is now, with what to do; empty where nothing is, or where there is none."""
+        self.absent = False
+        """There was no file at the last look."""
         self.read_at = 0.0
         """Unix time of the reading that gave the value."""
-
-    @property
-    def absent(self) -> bool:
-        """There was no file at the last look."""
-        return self.value is None and not self.problem
 
     def look(self) -> T | None:
         """The value, read again if the file has changed since the last look."""
@@ -79,32 +79,51 @@ class HostFile(Generic[T]):
         return _seen(found)
 
     def _read(self) -> None:
-        before = self.problem
+        before, there = self.problem, self.value is not None
+        self.absent = False
         self._try()
         if self.problem and self.problem != before:
             kept = "the content before stays in force" if self.value is not None else "nobody is let in"
             log.warning("%s: %s", kept, self.problem)
+        if self.absent and there:
+            log.warning("%s is gone: what it said holds no more", self.path)
 
     def _try(self) -> None:
         try:
             content, self._seen = self._content()
-            digest = hashlib.sha256(content).digest()
-            if self.value is None or digest != self._digest:
-                self.value, self.read_at = self._parse(content, str(self.path)), self._wall()
-                self._digest = digest
+            self._take(content)
             self.problem = ""
         except FileNotFoundError:
-            self.value, self.problem, self._seen = None, "", None
+            self.value, self.problem, self._seen, self.absent = None, "", None, True
         except OSError as err:
-            self.problem, self._seen = f"{self.path}: cannot be read ({err.strerror}): {_MEND}", None
+            self.problem, self._seen = f"{self.path}: {_why_not_read(err)}", None
         except (ConfigError, PolicyFileError) as err:
             self.problem = str(err)
+        except Exception as err:  # no file at all would take nothing away: a fault of ours must not look like that
+            log.debug("%s was not parsed", self.path, exc_info=True)
+            self.problem = f"{self.path}: cannot be used because of a fault in pam-tailscale ({err!r}): report this"
+
+    def _take(self, content: bytes) -> None:
+        """Parse what is new. Raises PolicyFileError, also for what was damaged before in the same way."""
+        digest = hashlib.sha256(content).digest()
+        if digest == self._bad[0]:
+            raise ConfigError(self._bad[1])
+        if self.value is None or digest != self._digest:
+            try:
+                self.value, self.read_at = self._parse(content, str(self.path)), self._wall()
+            except PolicyFileError as err:
+                self._bad = (digest, str(err))
+                raise
+            self._digest = digest
 
     def _content(self) -> tuple[bytes, _Seen | None]:
         descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
             status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode) or not only_root_writes(status):
+            if not stat.S_ISREG(status.st_mode):
+                self._seen = None
+                raise ConfigError(f"{self.path}: is no file: put one there")
+            if not only_root_writes(status):
                 self._seen = None
                 raise ConfigError(f"{self.path}: must be a file of root that nobody else may write: {_MEND}")
             content = bytearray()
@@ -113,7 +132,14 @@ class HostFile(Generic[T]):
         finally:
             os.close(descriptor)
         # One that was written a moment ago may be written again without a trace in its times.
-        return bytes(content), _seen(status) if self._wall() - status.st_mtime > SETTLED else None
+        changed = max(status.st_mtime, status.st_ctime)
+        return bytes(content), _seen(status) if self._wall() - changed > SETTLED else None
+
+
+def _why_not_read(err: OSError) -> str:
+    if err.errno == errno.ELOOP:
+        return "is a symbolic link: put the file itself there"
+    return f"cannot be read ({err.strerror}): {_MEND}"
 
 
 def _seen(status: os.stat_result) -> _Seen:

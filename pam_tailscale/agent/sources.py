@@ -21,7 +21,7 @@ from pam_tailscale.model import Reason
 from pam_tailscale.policy import document
 from pam_tailscale.policy.facts import Knowledge, Problem
 from pam_tailscale.policy.grants import compile_grants
-from pam_tailscale.policy.onepeer import PeerCompiler, by_role, node_of
+from pam_tailscale.policy.onepeer import PeerCompiler, by_role, node_of, unfit_member
 from pam_tailscale.policy.rules import Policy
 from pam_tailscale.policy.validate import validate
 from pam_tailscale.tailnet.records import Whois
@@ -138,6 +138,10 @@ def read_policy(content: bytes, name: str) -> PeerCompiler:
     with spared_by_the_collector():
         policy = document.read(content, name)
         validate(policy, None)
+        for entry in policy.ssh:
+            for position, source in enumerate(entry.sources):
+                if problem := unfit_member(policy, source):
+                    raise policy.document.error((*entry.path, "src", position), problem)
         return PeerCompiler(policy)
 
 

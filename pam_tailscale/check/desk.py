@@ -13,9 +13,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from pam_tailscale.check import flow
-from pam_tailscale.check.evidence import folded
 from pam_tailscale.check.flow import Hold, Passed, Refused
-from pam_tailscale.model import Demand, Reason
+from pam_tailscale.model import Demand, Reason, folded
 
 PENDING_MAX = 2048
 """Checks of one host that may be pending at the same time."""

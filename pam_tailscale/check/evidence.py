@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pam_tailscale.errors import CheckError
+from pam_tailscale.model import folded
 from pam_tailscale.secret import Secret
 
 TOKEN_MAX = 16384
@@ -36,11 +37,6 @@ def person_key(scope: str, person: str) -> str:
     `scope` is the issuer and the client id, so that hosts of two organisations can share a store.
     """
     return hashlib.sha256(f"{scope}\0{folded(person)}".encode()).hexdigest()
-
-
-def folded(login: str) -> str:
-    """A login as it is compared: upper case means nothing, but only in ASCII."""
-    return login.lower() if login.isascii() else login
 
 
 @dataclass(frozen=True, slots=True)

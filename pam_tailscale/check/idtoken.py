@@ -15,11 +15,12 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from jwt.algorithms import get_default_algorithms
 from jwt.exceptions import PyJWTError
 
-from pam_tailscale.check.evidence import TOKEN_MAX, folded
+from pam_tailscale.check.evidence import TOKEN_MAX
 from pam_tailscale.check.keyset import KeySet
 from pam_tailscale.check.strict import parse_object
 from pam_tailscale.check.trouble import shown
 from pam_tailscale.config import ALGORITHMS
+from pam_tailscale.model import folded
 from pam_tailscale.secret import Secret
 
 SKEW = 60.0

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from pam_tailscale.check import idtoken
-from pam_tailscale.check.evidence import TOKEN_MAX, folded
+from pam_tailscale.check.evidence import TOKEN_MAX
 from pam_tailscale.check.idtoken import Claims, Expected, Flawed
 from pam_tailscale.check.keyset import KeySet
 from pam_tailscale.config import OidcConfig, WithoutAuthTime
+from pam_tailscale.model import folded
 from pam_tailscale.secret import Secret
 
 REMEMBERED_MAX: Final = 4096

@@ -16,9 +16,10 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from pam_tailscale.check import evidence
-from pam_tailscale.check.evidence import Entry, folded
+from pam_tailscale.check.evidence import Entry
 from pam_tailscale.check.sqlitefile import Row, SqliteFile
 from pam_tailscale.errors import CheckError
+from pam_tailscale.model import folded
 from pam_tailscale.secret import Secret
 
 TOKENS_BYTES_MAX: Final = 64 << 20

@@ -6,8 +6,7 @@ check count that nothing else remembers (`always`, and whatever only the control
 
 from collections import OrderedDict
 
-from pam_tailscale.check.evidence import folded
-from pam_tailscale.model import Connection, Demand
+from pam_tailscale.model import Connection, Demand, folded
 
 KEEP = 150.0
 """Seconds from the method that succeeded to the session: LoginGraceTime is 120, the account comes at once."""

@@ -144,7 +144,7 @@ def _outcome(rule: Rule, source: str, query: Query) -> Outcome:
     if _unknown(rule) or rule.action is None:
         return Outcome(Reason.POLICY_SHAPE, rule, source)
     mapped, exact = map_user(rule.users, query.user, query.uid)
-    return Outcome(_verdict(rule.action), rule, source, mapped, exact)
+    return Outcome(_verdict(rule.action), rule, source, mapped, exact and query.user != rule.localpart)
 
 
 def _verdict(action: Action) -> Reason:

@@ -22,6 +22,8 @@ _MAX: Final = (1 << 63) - 1
 _SECOND: Final = _UNITS["s"]
 QUOTED_MAX: Final = 256
 """Characters of a text that a message repeats."""
+_LENGTH_MAX: Final = 100
+"""Characters of a duration. Go reads longer ones, which say nothing that this many cannot."""
 
 
 def parse(text: str) -> int:
@@ -30,7 +32,7 @@ def parse(text: str) -> int:
     if rest == "0":
         return 0
     invalid = ValueError(f"time: invalid duration {quote(text)}")
-    if not rest:
+    if not rest or len(text) > _LENGTH_MAX:
         raise invalid
     total = position = 0
     while position < len(rest):
@@ -72,8 +74,13 @@ def _fraction(value: int, unit: int) -> str:
 
 def quote(text: str) -> str:
     """In double quotes, as Go's %q for what can be printed; a long one is cut."""
+    return f'"{shortened(text)}"'
+
+
+def shortened(text: str) -> str:
+    """The same without the quotes."""
     shown = text if len(text) <= QUOTED_MAX else f"{text[:QUOTED_MAX]}…"
-    return '"' + "".join(_escaped(character) for character in shown) + '"'
+    return "".join(_escaped(character) for character in shown)
 
 
 def _escaped(character: str) -> str:

@@ -33,12 +33,13 @@ refuses the peer, for it may have been meant to withhold something.
 from typing import Final
 
 from pam_tailscale.errors import PolicyFileError, PolicyShapeError
-from pam_tailscale.policy.compile import HOLD, localpart_of, users_of
+from pam_tailscale.policy.compile import HOLD
 from pam_tailscale.policy.document import ENTRY_FIELDS, SSHEntry, read_entry
 from pam_tailscale.policy.godurations import quote
 from pam_tailscale.policy.hujson import Document, Path
+from pam_tailscale.policy.onepeer import users_with_localpart
 from pam_tailscale.policy.reading import Field, Reader
-from pam_tailscale.policy.roster import Node, Person
+from pam_tailscale.policy.roster import Node
 from pam_tailscale.policy.rules import Action, Policy, Principal, Rule
 
 SOURCE: Final = "grants"
@@ -65,7 +66,7 @@ def compile_grants(capability: str, value: object, peer: Node) -> Policy:
     Raises PolicyShapeError, which says what is wrong.
     """
     try:
-        return Policy(SOURCE, _rules(Reader(_Granted(capability, value, "")), value, peer))
+        return Policy(SOURCE, _rules(Reader(_Granted(capability, value, ""), null_is_absent=False), value, peer))
     except PolicyFileError as err:
         raise PolicyShapeError(
             f"{peer.name} is granted {err} (this version of pam-tailscale may be older than that grant)"
@@ -77,13 +78,9 @@ def _rules(reader: Reader, value: object, peer: Node) -> tuple[Rule, ...]:
         return ()
     listed = list(reader.items(Field(value, ())))
     if len(listed) > RULES_MAX:
-        raise reader.document.error((), f"{len(listed)} rules, of which {RULES_MAX} are read")
+        raise reader.document.error((), f"{len(listed)} rules: there may be at most {RULES_MAX} for one peer")
     rules = [_rule(reader, number, item, path, peer) for number, item, path in listed]
-    return tuple(sorted(rules, key=lambda rule: (not _asks(rule), rule.number)))
-
-
-def _asks(rule: Rule) -> bool:
-    return rule.action is not None and bool(rule.action.hold_and_delegate)
+    return tuple(sorted(rules, key=lambda rule: (not rule.asks_for_check, rule.number)))
 
 
 def _rule(reader: Reader, number: int, item: object, path: Path, peer: Node) -> Rule:
@@ -91,13 +88,14 @@ def _rule(reader: Reader, number: int, item: object, path: Path, peer: Node) -> 
     fields = reader.fields(item, path)
     if entry.action != "check" and (said := fields.get("checkperiod")):
         raise reader.document.error(said.path, f"only a check has one, and the action is {quote(entry.action)}")
-    name = localpart_of(entry, Person(peer.owner))
+    users, localpart = users_with_localpart(entry, peer.owner)
     return Rule(
         number=number,
         principals=_THIS_PEER,
-        users=users_of(entry) | ({name: name} if name else {}),
+        users=users,
         action=_action(reader, entry, fields),
         accept_env=entry.accept_env,
+        localpart=localpart,
     )
 
 

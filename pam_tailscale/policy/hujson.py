@@ -240,6 +240,8 @@ def _deepest(text: str) -> int:
 
 def _complaint(text: str, err: json.JSONDecodeError) -> str:
     """What is wrong, in words about the file and not about Python."""
+    if not text.strip():
+        return "the file is empty: a policy is an object, and {} the empty one"
     rest = text[err.pos : err.pos + 1]
     if not rest.strip() and not text[err.pos :].strip():
         return "the file ends before its value does: something is not closed"

@@ -40,9 +40,9 @@ from pam_tailscale.policy import document
 from pam_tailscale.policy.document import PolicyFile, SSHEntry
 from pam_tailscale.policy.godurations import quote
 from pam_tailscale.policy.hujson import Path
-from pam_tailscale.policy.onepeer import PeerCompiler
+from pam_tailscale.policy.onepeer import PeerCompiler, login_key, unfit_member
 from pam_tailscale.policy.reading import Field, Reader
-from pam_tailscale.policy.roster import Node
+from pam_tailscale.policy.roster import Node, Person
 from pam_tailscale.policy.selectors import DOMAIN_PREFIX, MEMBER, TAGGED, Kind, Selector
 from pam_tailscale.policy.selectors import parse as selector
 
@@ -62,7 +62,7 @@ _SWITCHES: Final = {
 }
 _FIELDS: Final = frozenset({"groups", "ssh", "accounts", *_SWITCHES})
 _KINDS: Final = frozenset({Kind.PERSON, Kind.DOMAIN, Kind.GROUP, Kind.TAG})
-_DOMAIN: Final = re.compile(r"[^\s@*]+")
+_WORD: Final = re.compile(r"[^\s@*]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Narrowing:
     rules: PeerCompiler | None = None
     """Of its `ssh` section; None where there is none."""
     accounts: Mapping[str, SSHEntry] = field(default_factory=dict)
-    """Login name, or `user:*@domain`, without regard to case, to an entry with the accounts that may be used."""
+    """Login name, or `user:*@domain`, as login_key compares them, to an entry with the accounts that may be used."""
     routing_nodes: bool = True
     system_accounts: bool = True
     agent_forwarding: bool = True
@@ -81,15 +81,15 @@ class Narrowing:
 
     def accounts_of(self, login: str) -> SSHEntry | None:
         """The line of `accounts` about a person; None where they may use all."""
-        folded = login.casefold()
-        own = self.accounts.get(folded)
-        return own if own is not None else self.accounts.get(f"{DOMAIN_PREFIX}{folded.rpartition('@')[2]}")
+        own = self.accounts.get(login_key(login))
+        domain = Person(login_key(login)).domain
+        return own if own is not None else self.accounts.get(f"{DOMAIN_PREFIX}{domain}")
 
 
 def read(data: bytes, name: str) -> Narrowing:
     """Read the file's content. Raises PolicyFileError with file, line and column."""
     policy = document.read(data, name)
-    reader = Reader(policy.document)
+    reader = Reader(policy.document, null_is_absent=False)
     top = reader.fields(policy.document.value, (), _FIELDS)
     return Narrowing(
         rules=_rules(reader, policy, top["ssh"]) if "ssh" in top else None,
@@ -110,7 +110,9 @@ def _entry(reader: Reader, policy: PolicyFile, number: int, value: object, path:
             raise reader.document.error((*path, "src", position), problem)
     if not entry.sources:
         raise reader.document.error(path, "src must be specified: whom this entry lets in")
-    said = "checkperiod" in reader.fields(value, path)
+    said = reader.fields(value, path).get("checkperiod")
+    if said is not None and entry.action != "check":
+        raise reader.document.error(said.path, f"only a check has one, and the action is {quote(entry.action)}")
     return dataclasses.replace(entry, destinations=(_HERE,), period=entry.period if said else AS_THE_RULE)
 
 
@@ -121,6 +123,8 @@ def _unfit(policy: PolicyFile, source: Selector) -> str:
         return f"{text} is not known on a host: name people, groups, tags, {MEMBER} or {TAGGED}"
     if source.kind is Kind.GROUP and source.text not in policy.groups:
         return f"src=group not found: {text}: name it in groups of this file"
+    if source.kind is Kind.GROUP and (problem := unfit_member(policy, source)):
+        return problem
     return "" if source.kind is Kind.AUTOGROUP or source.kind in _KINDS else f"invalid src {text}"
 
 
@@ -130,14 +134,17 @@ def _accounts(reader: Reader, section: Field | None) -> dict[str, SSHEntry]:
         who = selector(key)
         if not _is_login(who):
             raise reader.document.error(path, f"{quote(key)} is neither a login name nor user:*@domain")
-        if key.casefold() in found:
+        if login_key(key) in found:
             raise reader.document.error(path, f"this is {quote(key)} once more, in another spelling: keep one of them")
-        found[key.casefold()] = _line(reader, number, value, path)
+        found[login_key(key)] = _line(reader, number, value, path)
     return found
 
 
 def _is_login(who: Selector) -> bool:
-    return who.kind is Kind.PERSON or (who.kind is Kind.DOMAIN and bool(_DOMAIN.fullmatch(who.domain)))
+    """A name without @ is a login name, too: headscale has such."""
+    if who.kind is Kind.DOMAIN:
+        return bool(_WORD.fullmatch(who.domain))
+    return who.kind is Kind.PERSON or (who.kind is Kind.NAME and bool(_WORD.fullmatch(who.text)))
 
 
 def _line(reader: Reader, number: int, value: object, path: Path) -> SSHEntry:

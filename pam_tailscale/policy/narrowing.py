@@ -7,12 +7,10 @@ shorter period, or becomes a problem.
 import dataclasses
 
 from pam_tailscale.model import Account, Peer, Reason
-from pam_tailscale.policy.compile import localpart_of, users_of
 from pam_tailscale.policy.evaluate import ROOT, Outcome, Query, evaluate, map_user
 from pam_tailscale.policy.facts import Facts, Limits, Problem
 from pam_tailscale.policy.narrow import AS_THE_RULE, THIS_HOST, Narrowing
-from pam_tailscale.policy.onepeer import node_of
-from pam_tailscale.policy.roster import Person
+from pam_tailscale.policy.onepeer import node_of, users_with_localpart
 from pam_tailscale.policy.rules import Action
 
 FILE = "narrow.hujson"
@@ -73,14 +71,13 @@ def _account(narrowing: Narrowing, peer: Peer, query: Query) -> Problem | None:
     line = None if peer.tags else narrowing.accounts_of(peer.login)
     if line is None:
         return None
-    name = localpart_of(line, Person(peer.login))
-    users = users_of(line) | ({name: name} if name else {})
+    users, _ = users_with_localpart(line, peer.login)
     if map_user(users, query.user, query.uid)[0] == query.user:
         return None
     return Problem(
         Reason.NARROWED,
-        f"accounts in this host's {FILE} lets {peer.login!r} use only {', '.join(line.users)}: "
-        "log in as that, or add the account there",
+        f"accounts in this host's {FILE} does not let {peer.login!r} use this account: add it to their line there "
+        f"(line {line.number} of accounts) if it should",
     )
 
 

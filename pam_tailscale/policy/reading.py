@@ -17,10 +17,15 @@ class Field:
 
 
 class Reader:
-    """Takes typed values out of a document. Null is the same as absent, as Go reads it."""
+    """Takes typed values out of a document.
 
-    def __init__(self, document: Document) -> None:
+    `null_is_absent`: as Go reads it, and so the control plane. Where a field takes something away, null may have been
+    meant to say something: False refuses it.
+    """
+
+    def __init__(self, document: Document, *, null_is_absent: bool = True) -> None:
         self.document = document
+        self._null_is_absent = null_is_absent
 
     def fields(self, value: Any, path: Path, known: Iterable[str] | None = None) -> dict[str, Field]:
         """An object's members by their name in lower case. With `known`, others are refused."""
@@ -35,7 +40,10 @@ class Reader:
                     here, f"this is {quote(key)} once more, in another spelling: keep one of them"
                 )
             if known is not None and name not in known:
-                raise self.document.error(here, f"unknown field {quote(key)}")
+                hint = f"those that may stand here, in any case: {', '.join(sorted(known))}"
+                raise self.document.error(here, f"unknown field {quote(key)}").hinted(hint)
+            if member is None and not self._null_is_absent:
+                raise self.document.error(here, "null says nothing: leave the field out")
             if member is not None:
                 found[name] = Field(member, here)
         return found
@@ -70,11 +78,11 @@ class Reader:
             raise self.document.error(path, "a list is expected here: [ … ]")
         return tuple(self.text(item, (*path, position)) for position, item in enumerate(value))
 
-    def flag(self, fields: Mapping[str, Field], name: str) -> bool:
-        """A field that is true unless it says false."""
+    def flag(self, fields: Mapping[str, Field], name: str, *, default: bool = True) -> bool:
+        """A field that is true or false; where it is absent, what it then is."""
         found = fields.get(name)
         if found is None:
-            return True
+            return default
         if not isinstance(found.value, bool):
             raise self.document.error(found.path, "true or false is expected here")
         return found.value

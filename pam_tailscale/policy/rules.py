@@ -75,7 +75,15 @@ class Rule:
     expires: float | None = None
     """Unix time after which the rule is skipped."""
     accept_env: tuple[str, ...] = ()
+    localpart: str = ""
+    """A name among `users` that `localpart:` has made of a login name: that does not name a system account. Known of
+    the host's own sources alone: the control plane writes it as any other."""
     unknown: tuple[str, ...] = ()
+
+    @property
+    def asks_for_check(self) -> bool:
+        """Whether it lets in only who has passed a check."""
+        return self.action is not None and bool(self.action.hold_and_delegate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +104,7 @@ class Policy:
     @property
     def asks_for_checks(self) -> bool:
         """Whether any rule lets in only who has passed a check."""
-        return any(rule.action is not None and rule.action.hold_and_delegate for rule in self.rules)
+        return any(rule.asks_for_check for rule in self.rules)
 
 
 class _Index:

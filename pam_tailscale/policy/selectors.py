@@ -2,8 +2,11 @@
 
 import enum
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
+
+from pam_tailscale.model import IPAddress, IPNetwork
 
 SELF: Final = "autogroup:self"
 MEMBER: Final = "autogroup:member"
@@ -57,6 +60,23 @@ def parse(text: str) -> Selector:
     """Read an entry; whether it may stand where it stands is not asked here."""
     text = text.strip()
     return Selector(_kind(text), MEMBER if text == MEMBERS_OLD else text)
+
+
+def network_of(place: Selector, hosts: Mapping[str, str]) -> IPNetwork | None:
+    """The addresses that an ADDRESS, or a NAME of `hosts`, stands for; None where it stands for none."""
+    text = hosts.get(place.text, "") if place.kind is Kind.NAME else place.text
+    if place.kind not in (Kind.ADDRESS, Kind.NAME):
+        return None
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None
+
+
+def address_of(place: Selector, hosts: Mapping[str, str]) -> IPAddress | None:
+    """The same, where it is one address."""
+    network = network_of(place, hosts)
+    return network.network_address if network is not None and network.num_addresses == 1 else None
 
 
 def _kind(text: str) -> Kind:

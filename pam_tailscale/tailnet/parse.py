@@ -51,24 +51,35 @@ def peer(whois: Object) -> Peer:
 
 
 def whois(raw: Object) -> Whois:
-    """A whois answer (apitype.WhoIsResponse). Raises TailscaledError."""
+    """A whois answer (apitype.WhoIsResponse). Raises TailscaledError.
+
+    Hostinfo is what the peer says of itself: what is odd in it counts against the peer, and ends nothing else.
+    """
     node = _object(raw.get("Node"), "Node")
-    host = _part(node, "Hostinfo")
+    host = node.get("Hostinfo")
     return Whois(
         peer=peer(raw),
         capabilities=_part(raw, "CapMap"),
         routes=tuple(_routes(node, host)),
-        shared=_may(host, "ShareeNode", default=False) or bool(_may(node, "Sharer", 0)),
+        shared=bool(isinstance(host, dict) and host.get("ShareeNode")) or bool(_may(node, "Sharer", 0)),
     )
 
 
-def _routes(node: Object, host: Object) -> Iterator[str]:
+def _routes(node: Object, host: object) -> Iterator[str]:
     """What a tailcfg.Node routes, and says that it could route: the host cannot tell whom it lends its address."""
     own = set(_texts(node, "Addresses"))
-    listed = (*_texts(node, "AllowedIPs"), *_texts(node, "PrimaryRoutes"), *_texts(host, "RoutableIPs"))
+    listed = (*_texts(node, "AllowedIPs"), *_texts(node, "PrimaryRoutes"), *_offered(host))
     yield from (prefix for prefix in dict.fromkeys(listed) if prefix not in own)
-    if _may(host, "AppConnector", default=False):
-        yield "app connector"
+
+
+def _offered(host: object) -> Iterator[str]:
+    try:
+        info = {} if host is None else _object(host, "Hostinfo")
+        yield from _texts(info, "RoutableIPs")
+        if _may(info, "AppConnector", default=False):
+            yield "app connector"
+    except TailscaledError:
+        yield "something that is not understood"
 
 
 def status(raw: Object) -> Status:
@@ -118,7 +129,7 @@ def nodes(raw: Object) -> tuple[NodeStatus, ...]:
             tags=_texts(one, "Tags"),
         )
         for one in found
-        if not _may(one, "ShareeNode", default=False)
+        if not _may(one, "ShareeNode", default=False) and not _may(one, "AltSharerUserID", 0)
     )
 
 

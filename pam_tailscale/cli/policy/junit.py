@@ -19,7 +19,7 @@ def _case(result: Result) -> str:
     wanted = result.wanted.value if result.wanted is not None else "valid"
     account = f" as {result.user}" if result.user else ""
     name = f"{result.source}{account} on {result.destination}: {wanted}"
-    start = f"  <testcase classname={_attribute(f'sshTests.{result.test}')} name={_attribute(name)}"
+    start = f"  <testcase classname={_attribute(f'{result.section}.{result.test}')} name={_attribute(name)}"
     if result.passed:
         return f"{start}/>"
     rule = f"ssh {result.rule}" if result.rule is not None else result.by

@@ -79,7 +79,8 @@ def test_a_content_that_changes_within_one_time_stamp(
 ) -> None:
     """One that was written just now may be written again with the same times and size; long after, it may not."""
     monkeypatch.setattr(hostfile, "_seen", lambda _: (OLD,))
-    file = HostFile(path, parse, lambda: OLD + later)
+    # Its time of modification anybody may set who may write it: what counts is when that was done.
+    file = HostFile(path, parse, lambda: path.stat().st_ctime + later)
     write(path, "1")
     assert file.look() == 1
     write(path, "2")
@@ -127,15 +128,17 @@ def damage_of(path: Path, kind: str) -> None:
         os.mkfifo(path, 0o644)
 
 
-KINDS = [
-    "damaged",
-    "writable by others",
-    "writable by the group",
-    "somebody else's",
-    "a link",
-    "a folder",
-    "a pipe",
-]
+_ROOTS = "must be a file of root"
+WHAT = {
+    "damaged": "no number",
+    "writable by others": _ROOTS,
+    "writable by the group": _ROOTS,
+    "somebody else's": _ROOTS,
+    "a link": "is a symbolic link",
+    "a folder": "is no file",
+    "a pipe": "is no file",
+}
+KINDS = list(WHAT)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -150,7 +153,7 @@ def test_damage_leaves_the_one_before_in_force(
         assert [file.look(), file.look()] == [1, 1]
         file.reread()
     assert str(path) in file.problem
-    assert ("must be a file of root" in file.problem) is (kind not in ("damaged", "a link"))
+    assert WHAT[kind] in file.problem
     assert not file.absent
     assert [record.getMessage() for record in caplog.records] == [f"the content before stays in force: {file.problem}"]
     if path.is_dir():
@@ -174,13 +177,45 @@ def test_damage_with_none_before_is_no_value(
     assert caplog.messages == [f"nobody is let in: {file.problem}"]
 
 
-def test_a_damaged_file_is_parsed_once(file: HostFile[int], path: Path, parse: Parser) -> None:
+@pytest.mark.parametrize("ahead", [0, 10**9], ids=["usual times", "a time that is still to come"])
+def test_a_damaged_file_is_parsed_once(file: HostFile[int], path: Path, parse: Parser, ahead: int) -> None:
     """Each login looks at it; none waits for the same complaint."""
-    write(path, "no")
+    write(path, "no", age=-ahead)
     for _ in range(3):
         assert file.look() is None
     assert parse.calls == 1
     assert file.problem.endswith("1:1: no number")
+    write(path, "7", age=-ahead)
+    assert (file.look(), file.problem) == (7, "")
+
+
+def test_a_fault_of_ours_is_not_taken_for_no_file(path: Path) -> None:
+    """At no look: what nobody can read may take something away."""
+
+    def parse(content: bytes, name: str) -> int:
+        raise RecursionError(name, len(content))
+
+    file = HostFile(path, parse)
+    write(path, "1")
+    for _ in range(2):
+        assert file.look() is None
+        assert "report this" in file.problem
+        assert not file.absent
+
+
+def test_before_it_was_read_it_is_not_absent(file: HostFile[int]) -> None:
+    """Whoever did not look does not know."""
+    assert not file.absent
+
+
+def test_a_file_that_is_gone_is_logged(file: HostFile[int], path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Once: what it said holds no more."""
+    write(path, "1")
+    file.look()
+    path.unlink()
+    with caplog.at_level(logging.WARNING):
+        assert [file.look(), file.look()] == [None, None]
+    assert caplog.messages == [f"{path} is gone: what it said holds no more"]
 
 
 def test_good_damaged_and_good_again(file: HostFile[int], path: Path) -> None:

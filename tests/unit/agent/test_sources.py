@@ -221,3 +221,12 @@ def test_the_knowledge_is_never_widened(path: Path) -> None:
     assert {name for name in known.__dataclass_fields__ if getattr(known, name) != getattr(applied, name)} == {
         "policies"
     }
+
+
+def test_a_file_with_a_group_that_no_host_understands_is_refused() -> None:
+    """Where a check is for the group, whoever is in it would be let in without one."""
+    entry = {"action": "check", "src": ["group:x"], "dst": ["tag:server"], "users": ["root"]}
+    policy = {"tagOwners": {"tag:server": []}, "groups": {"group:x": ["autogroup:admin"]}, "ssh": [entry]}
+    with pytest.raises(PolicyFileError, match="login names"):
+        read_policy(json.dumps(policy).encode(), "tailnet-policy.hujson")
+    assert read_policy(json.dumps(policy | {"ssh": []}).encode(), "tailnet-policy.hujson").policy.ssh == ()

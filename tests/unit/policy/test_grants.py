@@ -165,3 +165,22 @@ def test_what_is_not_understood_is_an_error(value: object, message: str) -> None
         compile_grants(CAPABILITY, value, NODE)
     assert message in str(caught.value)
     assert f"laptop.tailnet.example is granted {CAPABILITY}" in str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["pty", "command", "allowAgentForwarding", "checkPeriod", "users"])
+def test_null_is_not_taken_for_absent(field: str) -> None:
+    """Whoever wrote it meant to say something."""
+    with pytest.raises(PolicyShapeError, match="null says nothing"):
+        granted(grant("alice", action="check") | {field: None})
+
+
+@pytest.mark.parametrize(("name", "uid"), [("toor", 0), ("postgres", 105)])
+def test_a_login_name_names_no_system_account(name: str, uid: int) -> None:
+    """`localpart:` is whoever may choose their login name."""
+    peer = dataclasses.replace(PEER, login=f"{name}@example.com")
+    policy = compile_grants(CAPABILITY, [grant("localpart:*@example.com")], node_of(peer, shared=False))
+    outcome = evaluate([policy], Query.of(peer, CLIENT, name, uid), NOW)
+    assert outcome.reason is (Reason.ACCEPTED if uid else Reason.USER_NOT_IN_RULE)
+    assert not outcome.exact
+    named = compile_grants(CAPABILITY, [grant("localpart:*@example.com", name)], node_of(peer, shared=False))
+    assert evaluate([named], Query.of(peer, CLIENT, name, uid), NOW).exact

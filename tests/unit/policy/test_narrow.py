@@ -54,17 +54,31 @@ def test_each_switch(name: str, attribute: str) -> None:
         ("alice@sub.example.com", None),
         ("carol@example.org", None),
         ("bob", None),
+        ("dave", ("deploy",)),
+        ("erin", ("deploy",)),
+        ("straße@example.net", None),
         ("", None),
     ],
 )
 def test_whose_line_of_accounts_it_is(login: str, users: tuple[str, ...] | None) -> None:
-    """Their own, else their domain's; the same person in other letters is no other one."""
-    accounts = {"user:*@Example.com": ["localpart:*@example.com"], "bob@example.com": ["bob"]}
+    """Their own, else their domain's; the same person in other letters is no other one.
+
+    Headscale has login names without a domain, which its policies write with an @ behind.
+    """
+    accounts = {
+        "user:*@Example.com": ["localpart:*@example.com"],
+        "bob@example.com": ["bob"],
+        "strasse@example.net": ["root"],
+        "dave": ["deploy"],
+        "erin@": ["deploy"],
+        "user:*@dave": ["root"],
+    }
     line = narrow(accounts=accounts).accounts_of(login)
     assert (None if line is None else line.users) == users
 
 
 ENTRY = {"action": "accept", "src": ["autogroup:member"], "users": ["alice"]}
+IN_GROUP = ENTRY | {"src": ["group:x"]}
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "unknown switch": ({"allowRoutingNode": False}, "unknown field"),
     "a section of the tailnet's": ({"acls": []}, "unknown field"),
@@ -90,6 +104,13 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no accounts": ({"accounts": {"bob@example.com": []}}, "no account stands here"),
     "empty account": ({"accounts": {"bob@example.com": [""]}}, 'user "" is not valid'),
     "star account": ({"accounts": {"bob@example.com": ["*"]}}, 'user "*" is not valid'),
+    "no period of an accept": ({"ssh": [ENTRY | {"checkPeriod": "1h"}]}, "only a check has one"),
+    "null section": ({"ssh": None}, "null says nothing"),
+    "null switch": ({"allowRoutingNodes": None}, "null says nothing"),
+    "null period": ({"ssh": [ENTRY | {"action": "check", "checkPeriod": None}]}, "null says nothing"),
+    "group of a domain": ({"groups": {"group:x": ["user:*@example.com"]}, "ssh": [IN_GROUP]}, "login names"),
+    "group of members": ({"groups": {"group:x": ["autogroup:member"]}, "ssh": [IN_GROUP]}, "login names"),
+    "group of a star": ({"groups": {"group:x": ["*"]}, "ssh": [IN_GROUP]}, "login names"),
     "person twice": ({"accounts": {"bob@example.com": ["a"], "BOB@example.com": ["b"]}}, "in another spelling"),
 }
 

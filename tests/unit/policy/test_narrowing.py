@@ -259,7 +259,8 @@ _PERIODS = st.fixed_dictionaries({}, optional={"checkPeriod": st.sampled_from(["
 
 def _entries(**more: st.SearchStrategy[Any]) -> st.SearchStrategy[list[dict[str, Any]]]:
     entry = st.fixed_dictionaries({"action": st.sampled_from(["accept", "check"]), "users": _USERS, **more})
-    return st.lists(st.tuples(entry, _PERIODS).map(lambda pair: pair[0] | pair[1]), max_size=3)
+    whole = st.tuples(entry, _PERIODS).map(lambda pair: pair[0] | (pair[1] if pair[0]["action"] == "check" else {}))
+    return st.lists(whole, max_size=3)
 
 
 def _netmap(draw: st.DrawFn) -> Policy:

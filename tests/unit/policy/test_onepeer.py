@@ -1,7 +1,9 @@
 """A policy file for one host and one peer: what whois tells of it, and what no host knows."""
 
 import dataclasses
+import gc
 import json
+import weakref
 from typing import Any
 
 import pytest
@@ -11,8 +13,10 @@ from pam_tailscale.model import Reason
 from pam_tailscale.policy import document
 from pam_tailscale.policy.compile import Compiler
 from pam_tailscale.policy.evaluate import Query, evaluate
-from pam_tailscale.policy.onepeer import PEERS_MAX, PeerCompiler, by_role, node_of
+from pam_tailscale.policy.godurations import quote
+from pam_tailscale.policy.onepeer import PEERS_MAX, PeerCompiler, by_role, node_of, unfit_member
 from pam_tailscale.policy.roster import Node, Tailnet
+from pam_tailscale.policy.selectors import parse as selector
 from pam_tailscale.policy.validate import validate
 from tests.support.any_policy import ACCOUNTS, policies, tailnets
 from tests.support.facts import CLIENT, NOW, PEER, SERVER, TAGGED
@@ -107,6 +111,71 @@ def test_peers_are_remembered_and_not_for_ever() -> None:
     for number in range(PEERS_MAX + 9):
         made.rules_for(OWN, dataclasses.replace(node, stable_id=f"n{number}"))
     assert made.rules_for.cache_info().currsize == PEERS_MAX
+
+
+def test_what_was_compiled_goes_with_the_policy() -> None:
+    """By counting references alone: the agent spares policies from the collector, and each edit makes another one."""
+    gone = []
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(2):
+            made = compiler(entry("alice@example.com", "alice"))
+            assert reason(made) is Reason.ACCEPTED
+            gone.append(weakref.ref(made))
+        del made
+        assert [one() for one in gone] == [None] * 2
+    finally:
+        gc.enable()
+
+
+ANY = entry("autogroup:member", "root")
+CHECKS = {
+    "person": "Alice@Example.com",
+    "domain": "user:*@EXAMPLE.com",
+    "group": "group:ops",
+}
+
+
+@pytest.mark.parametrize("src", CHECKS.values(), ids=CHECKS.keys())
+@pytest.mark.parametrize("login", ["alice@example.com", "ALICE@example.COM"])
+def test_a_check_in_other_letters_is_not_passed_over(src: str, login: str) -> None:
+    """The next entry would let them in without it."""
+    made = compiler(entry(src, "root", action="check"), ANY, groups={"group:ops": ["Alice@example.com"]})
+    assert reason(made, "root", peer=dataclasses.replace(PEER, login=login)) is Reason.CHECK_NEEDED
+
+
+@pytest.mark.parametrize(("src", "login"), [("alice@", "alice"), ("alice@", "alice@"), ("group:ops", "alice")])
+def test_a_login_without_a_domain(src: str, login: str) -> None:
+    """As headscale has them, and as its policies write them."""
+    made = compiler(entry(src, "deploy"), groups={"group:ops": ["alice@"]})
+    assert reason(made, "deploy", peer=dataclasses.replace(PEER, login=login)) is Reason.ACCEPTED
+    assert reason(made, "deploy", peer=dataclasses.replace(PEER, login="alice@example.com")) is Reason.NO_RULE
+
+
+@pytest.mark.parametrize("member", ["user:*@example.com", "autogroup:admin", "tag:ci", "*", "100.64.0.7"])
+def test_members_of_a_group_are_login_names(member: str) -> None:
+    """A host would not know who else is meant."""
+    policy = compiler(groups={"group:ops": ["alice@example.com", "bob", member]}).policy
+    assert quote(member) in unfit_member(policy, selector("group:ops"))
+    assert unfit_member(policy, selector("group:none")) == ""
+
+
+@pytest.mark.parametrize("login", ["toor@example.com", "git@example.com"])
+def test_a_login_name_names_no_system_account(login: str) -> None:
+    """Whoever may choose theirs would be root, or backup, on every host."""
+    made = compiler(entry("autogroup:member", "localpart:*@example.com"))
+    peer, name = dataclasses.replace(PEER, login=login), login.partition("@")[0]
+    policy = made.rules_for(OWN, node_of(peer, shared=False))
+    query = Query.of(peer, CLIENT, name, 0 if name == "toor" else 105)
+    outcome = evaluate([policy], query, NOW)
+    if name == "toor":
+        assert outcome.reason is Reason.USER_NOT_IN_RULE
+    else:
+        assert (outcome.reason, outcome.user, outcome.exact) == (Reason.ACCEPTED, "git", False)
+    named = compiler(entry("autogroup:member", "localpart:*@example.com", name))
+    outcome = evaluate([named.rules_for(OWN, node_of(peer, shared=False))], query, NOW)
+    assert (outcome.reason, outcome.exact) == (Reason.ACCEPTED, True)
 
 
 def _outcome(rules: Any, peer: Node, user: str, uid: int | None) -> Reason:
