@@ -25,6 +25,7 @@ CANNOT_TELL = frozenset(
         Reason.KNOWLEDGE_STALE,
         Reason.STATE_CHANGED,
         Reason.POLICY_UNAVAILABLE,
+        Reason.NARROW_DAMAGED,
         Reason.INTERNAL_ERROR,
     }
 )

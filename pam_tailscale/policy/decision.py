@@ -61,6 +61,8 @@ def decide_with_trace(
     decision = _decision(problem, outcome, peer, decision_id)
     if decision.allowed and outcome.reason is Reason.CHECK_NEEDED:
         decision = _demanded(decision, outcome, request, peer)
+    if outcome.narrowed and decision.detail:
+        decision = dataclasses.replace(decision, detail=f"{decision.detail} ({_NARROWED})")
     return decision, outcome
 
 
@@ -224,6 +226,7 @@ def _identity(request: Request, facts: Facts, now: float) -> Problem | None:
     return None
 
 
+_NARROWED = "as narrowed by this host's narrow.hujson"
 _RULE_DETAILS = {
     Reason.NO_RULE: "no rule of the tailnet's SSH policy is about this peer and this host: add one if it should",
     Reason.USER_NOT_IN_RULE: "rules are about this peer, but none names this account: add it to one if it should",

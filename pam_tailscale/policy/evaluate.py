@@ -56,6 +56,8 @@ class Outcome:
     user: str = ""
     exact: bool = False
     """The rule names the requested account itself, not only `*`."""
+    narrowed: bool = False
+    """The host's own policy has taken something from what the rule gives."""
     trace: tuple[tuple[str, Rule, Mismatch], ...] = ()
     """For every rule its source and what became of it; only where it was asked for."""
 

@@ -117,4 +117,5 @@ def _checked(outcome: Outcome, own: Outcome, limits: Limits) -> Outcome:
 def _with_action(outcome: Outcome, action: Action) -> Outcome:
     if outcome.rule is None:
         return outcome
-    return dataclasses.replace(outcome, rule=dataclasses.replace(outcome.rule, action=action))
+    narrowed = outcome.narrowed or action != outcome.rule.action
+    return dataclasses.replace(outcome, rule=dataclasses.replace(outcome.rule, action=action), narrowed=narrowed)

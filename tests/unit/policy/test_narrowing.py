@@ -337,3 +337,13 @@ def test_narrowing_never_adds(login: tuple[Facts, Limits], narrowing: Narrowing)
     for name in ("agent_forwarding", "local_forwarding", "remote_forwarding", "pty"):
         assert getattr(after.withheld, name) >= getattr(before.withheld, name)
     assert after.withheld.command == before.withheld.command
+
+
+def test_what_is_narrowed_says_so() -> None:
+    """Or the administrator would look for the check, or for what is withheld, in the rule."""
+    words = "as narrowed by this host's narrow.hujson"
+    assert words in decision(narrow(ssh=[CHECKED]), limits=BY_OIDC).detail
+    assert words in decision(narrow(ssh=[CHECKED])).detail
+    assert words in decision(narrow(allowAgentForwarding=False)).detail
+    for takes_nothing in (narrow(ssh=[ACCEPTED]), narrow(allowAgentForwarding=True)):
+        assert words not in decision(takes_nothing).detail
