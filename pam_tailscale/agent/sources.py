@@ -23,7 +23,7 @@ from pam_tailscale.policy.facts import Knowledge, Problem
 from pam_tailscale.policy.grants import compile_grants
 from pam_tailscale.policy.onepeer import PeerCompiler, by_role, node_of, unfit_member
 from pam_tailscale.policy.rules import Policy
-from pam_tailscale.policy.validate import validate
+from pam_tailscale.policy.validate import unenforceable, validate
 from pam_tailscale.tailnet.records import Whois
 
 ENTRIES_SHOWN: Final = 8
@@ -138,6 +138,8 @@ def read_policy(content: bytes, name: str) -> PeerCompiler:
     with spared_by_the_collector():
         policy = document.read(content, name)
         validate(policy, None)
+        if problem := unenforceable(policy):
+            raise problem
         for entry in policy.ssh:
             for position, source in enumerate(entry.sources):
                 if problem := unfit_member(policy, source):

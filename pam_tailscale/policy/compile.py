@@ -3,10 +3,14 @@
 Recorded answers of the control plane (tests/data/conformance) are the source of everything that its documentation does
 not say: the order, the entry for root in every rule, what `localpart:` becomes. Pure, and built to be asked for node
 after node: what two nodes' rules have in common is one object.
+
+Two things that an entry may say are left out of its rules. Recorders: no recorded answer has any, so that their form is
+not known. And postures: the control plane leaves out of a rule whoever does not fulfil them, which only it knows; here
+such a rule is about everybody whom the entry names, and SSHEntry.conditional says that it may not be.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,8 +37,8 @@ class _Sources:
     tagged: tuple[Node, ...]
     """Nodes with tags; one that two tags lead to stands twice, as in the control plane's rules."""
     logins: frozenset[str]
-    names: frozenset[str]
-    """Of the tagged nodes."""
+    keys: frozenset[str | int]
+    """Of the tagged nodes, as key_of has them."""
 
 
 class Compiler:
@@ -46,60 +50,85 @@ class Compiler:
         self._order = {person.login: position for position, person in enumerate(tailnet.people)}
         self._principals: dict[str, tuple[Principal, ...]] = {}
         self._sources: dict[int, _Sources] = {}
+        self._users: dict[int, Mapping[str, str]] = {}
         self._shared: dict[int, tuple[Rule, ...]] = {}
+        self._personal: dict[tuple[int, str], tuple[Rule, ...]] = {}
+        self._policies: dict[tuple[int, ...], Policy] = {}
+        """By the identities of the rules, which it keeps alive."""
         self._by_destination: defaultdict[str, list[SSHEntry]] = defaultdict(list)
-        self._about_own: defaultdict[str, list[SSHEntry]] = defaultdict(list)
-        """By login name or name of a tagged node: entries that have rules about what is their own."""
+        self._about_own: defaultdict[str | int, list[SSHEntry]] = defaultdict(list)
+        """By login name or key of a tagged node: entries that have rules about what is their own."""
         for entry in policy.ssh:
             for text in dict.fromkeys(destination.text for destination in entry.destinations):
                 self._by_destination[text].append(entry)
             if entry.localparts or SELF in {destination.text for destination in entry.destinations}:
                 sources = self.sources(entry)
-                for name in (*sources.logins, *(sources.names if entry.localparts else ())):
-                    self._about_own[name].append(entry)
+                for key in (*sources.logins, *(sources.keys if entry.localparts else ())):
+                    self._about_own[key].append(entry)
 
     def policy_for(self, node: Node) -> Policy:
         """The rules that a node receives, in order; each has the number of its entry in the file."""
-        return Policy(SOURCE, tuple(self.rules_for(node)))
+        if self.has_rules_about_itself(node):
+            return Policy(SOURCE, tuple(self.rules_for(node)))
+        return self.policy_for_others(node)
+
+    def policy_for_others(self, node: Node) -> Policy:
+        """The same but for rules that are about this one node alone; one object for all nodes that it is the same for.
+
+        What it is made of is kept.
+        """
+        rules = self._ordered(node, kept=True)
+        key = tuple(map(id, rules))
+        if key not in self._policies:
+            self._policies[key] = Policy(SOURCE, tuple(rules))
+        return self._policies[key]
+
+    def has_rules_about_itself(self, node: Node) -> bool:
+        """Whether a node with tags may have rules that are about this one node alone."""
+        return bool(node.tags) and key_of(node) in self._about_own
 
     def rules_for(self, node: Node) -> list[Rule]:
-        """The same as a list."""
+        """The rules of `policy_for` as a list."""
+        return self._ordered(node, kept=False)
+
+    def _ordered(self, node: Node, *, kept: bool) -> list[Rule]:
         entries = {entry.number: entry for entry in self._about(node)}
         # Checks first: who has to pass one is not let in by a later rule.
         ordered = sorted(entries.values(), key=lambda entry: (entry.action != "check", entry.number))
-        return [rule for entry in ordered for rule in self._rules(entry, node)]
+        return [rule for entry in ordered for rule in self._rules(entry, node, kept=kept)]
 
     def _about(self, node: Node) -> Iterator[SSHEntry]:
         """The entries that could have rules for a node."""
         keys = (TAGGED, *node.tags) if node.tags else (MEMBER, node.owner)
         for key in keys:
             yield from self._by_destination.get(key, ())
-        yield from self._about_own.get(node.name if node.tags else node.owner, ())
+        yield from self._about_own.get(key_of(node) if node.tags else node.owner, ())
 
-    def _rules(self, entry: SSHEntry, node: Node) -> Iterator[Rule]:
+    def _rules(self, entry: SSHEntry, node: Node, *, kept: bool) -> Iterator[Rule]:
         texts = {destination.text for destination in entry.destinations}
         if not node.tags and SELF in texts:
-            yield from self._own(entry, node)
+            yield from self._own(entry, node, kept=kept)
         elsewhere = texts - {SELF}
         if self._is_in(node, elsewhere):
             yield from self._to_destination(entry)
-        elif elsewhere and entry.localparts:
+        elif elsewhere and entry.localparts and not (kept and node.tags):
             # A node that may connect elsewhere receives such rules about itself [recorded].
-            yield from self._own(entry, node)
+            yield from self._own(entry, node, kept=kept)
 
     @staticmethod
     def _is_in(node: Node, texts: Iterable[str]) -> bool:
         mine = {TAGGED, *node.tags} if node.tags else {MEMBER, node.owner}
         return not mine.isdisjoint(texts)
 
-    def _own(self, entry: SSHEntry, node: Node) -> Iterator[Rule]:
+    def _own(self, entry: SSHEntry, node: Node, *, kept: bool) -> Iterator[Rule]:
         """Rules about the node's own person, or about a tagged node itself, where the entry is about them."""
         sources = self.sources(entry)
         if node.tags:
-            if node.name in sources.names:
-                yield self._rule(entry, self._of_nodes((node,)), users_of(entry))
+            if key_of(node) in sources.keys:
+                yield self._rule(entry, self._of_nodes((node,)), self._users_of(entry))
         elif node.owner in sources.logins:
-            yield from self._of_person(entry, self.tailnet.person[node.owner])
+            person = self.tailnet.person[node.owner]
+            yield from self._kept_of_person(entry, person) if kept else self._of_person(entry, person)
 
     def _to_destination(self, entry: SSHEntry) -> Iterable[Rule]:
         if entry.number not in self._shared:
@@ -113,22 +142,34 @@ class Compiler:
         if not entry.localparts:
             principals = [one for person in sources.people for one in self._of_login(person.login)]
             if principals or tagged:
-                yield self._rule(entry, (*principals, *tagged), users_of(entry))
+                yield self._rule(entry, (*principals, *tagged), self._users_of(entry))
             return
         for person in sources.people:
             yield from self._of_person(entry, person)
         if tagged:
-            yield self._rule(entry, tagged, users_of(entry))
+            yield self._rule(entry, tagged, self._users_of(entry))
+
+    def _kept_of_person(self, entry: SSHEntry, person: Person) -> tuple[Rule, ...]:
+        key = entry.number, person.login
+        if key not in self._personal:
+            self._personal[key] = tuple(self._of_person(entry, person))
+        return self._personal[key]
 
     def _of_person(self, entry: SSHEntry, person: Person) -> Iterator[Rule]:
         principals = self._of_login(person.login)
         if not principals:
             return
-        yield self._rule(entry, principals, users_of(entry))
+        yield self._rule(entry, principals, self._users_of(entry))
         if name := localpart_of(entry, person):
             yield self._rule(entry, principals, {name: name})
 
-    def _rule(self, entry: SSHEntry, principals: Iterable[Principal], users: dict[str, str]) -> Rule:
+    def _users_of(self, entry: SSHEntry) -> Mapping[str, str]:
+        """One object for all rules of an entry: it may name thousands of accounts."""
+        if entry.number not in self._users:
+            self._users[entry.number] = users_of(entry)
+        return self._users[entry.number]
+
+    def _rule(self, entry: SSHEntry, principals: Iterable[Principal], users: Mapping[str, str]) -> Rule:
         action = _ACCEPT if entry.action == "accept" else Action(hold_and_delegate=HOLD, period=entry.period)
         return Rule(entry.number, tuple(principals), users, action, accept_env=entry.accept_env)
 
@@ -151,7 +192,7 @@ class Compiler:
                 people=tuple(self.tailnet.person[login] for login in people),
                 tagged=tagged,
                 logins=frozenset(people),
-                names=frozenset(node.name for node in tagged),
+                keys=frozenset(map(key_of, tagged)),
             )
         return self._sources[entry.number]
 
@@ -178,6 +219,11 @@ class Compiler:
         if source.text == TAGGED:
             return (node for node in self.tailnet.nodes for _ in node.tags)
         return ()
+
+
+def key_of(node: Node) -> str | int:
+    """What tells a node from all others while they are in memory: several may have one name."""
+    return node.stable_id or id(node)
 
 
 def localpart_of(entry: SSHEntry, person: Person) -> str:

@@ -132,8 +132,7 @@ def _check_groups(document: Document, groups: Mapping[str, tuple[str, ...]], top
     for name in sorted(groups, reverse=True):  # which of several the control plane names
         path = (*top["groups"].path, name)
         if not name.startswith("group:"):
-            message = f"groups[{quote(name)}]: names of groups begin with 'group:'"
-            raise document.error(path, message)
+            raise document.error(path, f"groups[{quote(name)}]: names of groups begin with 'group:'")
         for position, member in enumerate(groups[name]):
             if member.startswith("group:"):
                 message = f"groups[{quote(name)}]: {quote(member)}: group members cannot be recursive"
@@ -144,8 +143,7 @@ def _check_tags(document: Document, tag_owners: Mapping[str, tuple[str, ...]], t
     for name in tag_owners:
         path = (*top["tagowners"].path, name)
         if not name.startswith("tag:"):
-            message = f"tagOwners[{quote(name)}]: names of tags begin with 'tag:'"
-            raise document.error(path, message)
+            raise document.error(path, f"tagOwners[{quote(name)}]: names of tags begin with 'tag:'")
         if not _TAG.match(name):
             message = f"tagOwners[{quote(name)}]: tag names must start with a letter, after 'tag:'"
             raise document.error(path, message)
@@ -216,7 +214,9 @@ def _period(reader: Reader, found: Field | None) -> float:
         raise reader.document.error(found.path, str(err)).hinted(_WRITE_PERIOD) from None
     written = godurations.text_of(nanoseconds)
     if nanoseconds < 0:
-        raise reader.document.error(found.path, f"checkPeriod {written} must be a positive duration").hinted(_WRITE_PERIOD)
+        raise reader.document.error(found.path, f"checkPeriod {written} must be a positive duration").hinted(
+            _WRITE_PERIOD
+        )
     if nanoseconds > _PERIOD_MAX:
         raise reader.document.error(found.path, f"checkPeriod {written} is above the max (168h)").hinted(_WRITE_PERIOD)
     return max(nanoseconds / 1e9, PERIOD_MIN) if nanoseconds else 0.0

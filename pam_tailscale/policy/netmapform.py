@@ -1,6 +1,6 @@
 """Compiled rules as the control plane writes them into a netmap (tailcfg: SSHRule and its parts): rules.py, reversed.
 
-Of rules that compile.py makes: what no policy file can say (recorders, a message) is not written. Pure.
+Of rules that compile.py makes: what none of them has (recorders, a message) is not written. Pure.
 """
 
 import functools

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from pam_tailscale.errors import PolicyFileError
-from pam_tailscale.policy import document, hujson, sshtests
+from pam_tailscale.policy import acltests, document, hujson, sshtests
 from pam_tailscale.policy.compile import Compiler
 from pam_tailscale.policy.roster import Node, Person, Tailnet
 from pam_tailscale.policy.validate import validate
@@ -65,6 +65,11 @@ def compile_all(data: bytes) -> None:
             assert rule.action.accept == (entry.action == "accept")
     for result in sshtests.run(compiler):
         assert result.rule is None or policy.ssh[result.rule - 1]
+    try:
+        for result in acltests.run(compiler):
+            assert result.passed or result.found
+    except PolicyFileError as err:
+        _check(err, data)
 
 
 def _check(err: PolicyFileError, data: bytes) -> None:
@@ -85,6 +90,12 @@ _WRITTEN: Final = (
         b' "users": ["localpart:*@example.com", "root"], "checkPeriod": "1h30m", "acceptEnv": ["LC_*"]}],'
         b' "sshTests": [{"src": "group:x", "dst": ["srv"], "accept": ["root"], "check": ["a"], "deny": ["b"]}],'
         b' "hosts": {"srv": "100.64.0.4"}, "tagOwners": {"tag:server": []}, "groups": {"group:a": ["thor@x.org"]}}'
+    ),
+    (
+        b'{"acls": [{"action": "accept", "src": ["*"], "proto": "tcp", "dst": ["srv:20-25,80", "ipset:x:*"]}],'
+        b' "grants": [{"src": ["autogroup:member"], "dst": ["tag:server"], "ip": ["tcp:22"], "srcPosture": ["p"]}],'
+        b' "tests": [{"src": "odin@example.com", "accept": ["tag:server:22"], "deny": ["10.0.0.1:22"]}],'
+        b' "hosts": {"srv": "100.64.0.4"}, "defaultSrcPosture": [], "ssh": []}'
     ),
 )
 

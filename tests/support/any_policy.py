@@ -68,7 +68,20 @@ def _entries(draw: st.DrawFn) -> dict[str, Any]:
             "acceptEnv": _some("LANG", "LC_*"),
         },
     )
-    return ends | draw(rest)
+    entry = ends | draw(rest)
+    if any(_is_tag(source) for source in entry["src"]):
+        entry["action"] = "accept"  # nobody could pass a check for a tag
+    return entry
+
+
+def _is_tag(source: str) -> bool:
+    return source in (*TAGS, "autogroup:tagged")
+
+
+def _contradicted(entry: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """An entry about the same that says something else."""
+    changed = entry | other
+    return changed | {"action": "accept"} if any(_is_tag(source) for source in entry["src"]) else changed
 
 
 def _sections() -> st.SearchStrategy[list[dict[str, Any]]]:
@@ -78,14 +91,18 @@ def _sections() -> st.SearchStrategy[list[dict[str, Any]]]:
     )
     entries = st.lists(_entries(), min_size=1, max_size=3)
     return st.tuples(entries, st.lists(contradictions, max_size=1)).map(
-        lambda pair: [*pair[0], *(pair[0][0] | other for other in pair[1])]
+        lambda pair: [*pair[0], *(_contradicted(pair[0][0], other) for other in pair[1])]
     )
 
 
-def _tests() -> st.SearchStrategy[dict[str, Any]]:
+def tests() -> st.SearchStrategy[dict[str, Any]]:
+    """A test of the `sshTests` section that the control plane takes."""
     users = _some("root", "alice", "deploy", least=0)
     return st.fixed_dictionaries(
-        {"src": st.sampled_from([*LOGINS, *TAGS, "srv"]), "dst": _some(*TAGS, "srv", "autogroup:self")},
+        {
+            "src": st.sampled_from([*LOGINS, *TAGS, *GROUPS, "srv"]),
+            "dst": _some(*TAGS, *GROUPS, "srv", "autogroup:self", "autogroup:member", "autogroup:tagged"),
+        },
         optional={"accept": users, "deny": users, "check": users},
     )
 
@@ -102,7 +119,7 @@ def policies() -> st.SearchStrategy[dict[str, Any]]:
         },
         optional={
             "acls": st.just([{"action": "accept", "src": ["*"], "dst": ["*:*"]}]),
-            "sshTests": st.lists(_tests(), max_size=2),
+            "sshTests": st.lists(tests(), max_size=2),
             "nodeAttrs": st.just([{"target": ["*"], "attr": ["x"]}]),
         },
     )

@@ -230,3 +230,14 @@ def test_a_file_with_a_group_that_no_host_understands_is_refused() -> None:
     with pytest.raises(PolicyFileError, match="login names"):
         read_policy(json.dumps(policy).encode(), "tailnet-policy.hujson")
     assert read_policy(json.dumps(policy | {"ssh": []}).encode(), "tailnet-policy.hujson").policy.ssh == ()
+
+
+@pytest.mark.parametrize(
+    "demands", [{"srcPosture": ["posture:x"]}, {"recorder": ["tag:rec"]}, {"enforceRecorder": True}]
+)
+def test_a_file_that_demands_what_a_host_cannot_enforce_is_refused(demands: dict[str, Any]) -> None:
+    """Read past, it would let in without."""
+    entry = {"action": "accept", "src": ["alice@example.com"], "dst": ["tag:server"], "users": ["alice"]} | demands
+    policy = {"tagOwners": {"tag:server": [], "tag:rec": []}, "ssh": [entry]}
+    with pytest.raises(PolicyFileError, match="leave the entry to the control plane"):
+        read_policy(json.dumps(policy).encode(), "tailnet-policy.hujson")

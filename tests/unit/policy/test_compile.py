@@ -265,3 +265,48 @@ def test_the_tailnet_of_these_tests_has_all_kinds() -> None:
     """Two nodes of one person, one each of two others, and tags alone and together."""
     assert {one.identity for one in (LAPTOP, PHONE, DESKTOP, TABLET)} == {ALICE, BOB, CAROL}
     assert [one.tags for one in (WEB, DB, BOTH)] == [("tag:web",), ("tag:db",), ("tag:web", "tag:db")]
+
+
+def test_nodes_with_the_same_rules_have_one_policy() -> None:
+    """So does everybody's device with those that are theirs; not so a node of which some rule is about it alone."""
+    compiler = compiled(
+        ssh=[
+            entry(["autogroup:member"], ["tag:web", "autogroup:self"], BY_NAME),
+            entry(["tag:db"], "tag:web", BY_NAME, "deploy"),
+        ]
+    )
+    assert compiler.policy_for(LAPTOP) is compiler.policy_for(PHONE)
+    assert compiler.policy_for(LAPTOP) is not compiler.policy_for(DESKTOP)
+    assert compiler.policy_for(WEB) is compiler.policy_for(WEB)
+    assert compiler.has_rules_about_itself(DB)
+    assert (len(compiler.policy_for(DB).rules), len(compiler.policy_for_others(DB).rules)) == (1, 0)
+    assert [list(compiler.policy_for(one).rules) for one in NODES] == [compiler.rules_for(one) for one in NODES]
+
+
+def test_accounts_of_an_entry_are_one_object() -> None:
+    """Thousands of people times thousands of accounts would not be affordable."""
+    users = [f"u{number}" for number in range(1000)]
+    rules = compiled(ssh=[entry("autogroup:member", "tag:web", *users, BY_NAME)]).rules_for(WEB)
+    assert len({id(rule.users) for rule in rules if len(rule.users) > 1}) == 1
+    assert len(rules) == 5
+
+
+def test_nodes_of_one_name_are_two() -> None:
+    """A node has rules about itself, not about another that is called the same."""
+    namesake = Node(DB.name, (ip_address("100.64.9.1"),), ("tag:other",), stable_id="n99")
+    tailnet = Tailnet(TAILNET.people, (*NODES, namesake), TAILNET.domains)
+    compiler = compiled(
+        tailnet,
+        ssh=[entry(["tag:db"], "tag:web", BY_NAME, "deploy")],
+        tagOwners={"tag:web": [], "tag:db": [], "tag:other": []},
+    )
+    assert len(compiler.rules_for(DB)) == 1
+    assert compiler.rules_for(namesake) == []
+
+
+def test_postures_and_recorders_are_left_out() -> None:
+    """The rule is the one that the entry would have without them; that it is not certain the entry says."""
+    more: dict[str, Any] = {"srcPosture": ["posture:x"], "recorder": ["tag:db"], "enforceRecorder": True}
+    compiler = compiled(ssh=[entry(**more)])
+    assert compiler.rules_for(WEB) == compiled(ssh=[entry()]).rules_for(WEB)
+    assert [one.conditional for one in compiler.policy.ssh] == [True]

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from pam_tailscale.errors import PolicyFileError
-from pam_tailscale.policy.document import PERIOD_DEFAULT, PolicyFile, SSHEntry, read
+from pam_tailscale.policy.document import PERIOD_DEFAULT, PolicyFile, SSHEntry, read, read_entry
+from pam_tailscale.policy.reading import Reader
 from pam_tailscale.policy.selectors import Kind, Selector
 from tests.support.tailnets import ALICE, BOB
 
@@ -123,6 +124,36 @@ def test_tables_of_names() -> None:
     assert (found.tag_owners, found.hosts) == ({"tag:web": ()}, {"srv": "100.64.0.1"})
 
 
+def test_postures_and_recorders() -> None:
+    """Fields of a tailnet's file that the control plane knows; an entry with a posture is not certain."""
+    found = entry(srcPosture=["posture:x", " node:os == 'linux'"], recorder=["tag:rec"], enforceRecorder=True)
+    assert found.postures == ("posture:x", "node:os == 'linux'")
+    assert (found.recorders, found.enforce_recorder, found.conditional) == (("tag:rec",), True, True)
+    plain = entry(SrcPosture=None, recorder=[], enforceRecorder=None)
+    assert (plain.postures, plain.recorders, plain.enforce_recorder, plain.conditional) == ((), (), False, False)
+
+
+def test_the_posture_for_all_entries() -> None:
+    """Counts where an entry has none of its own (Tailscale's documentation)."""
+    written = [{"action": "accept", "users": ["x"]} | own for own in ({}, {"srcPosture": ["posture:b"]})]
+    found = read(json.dumps({"defaultSrcPosture": ["posture:a"], "ssh": written}).encode(), "policy").ssh
+    assert [one.postures for one in found] == [("posture:a",), ("posture:b",)]
+
+
+def test_fields_of_a_hosts_own_rules_are_fewer() -> None:
+    """What it cannot enforce it must not read past."""
+    document = read(b'{"ssh": [{"action": "accept", "users": ["x"]}]}', "policy").document
+    for name, value in {"srcPosture": ["x"], "recorder": ["tag:x"], "enforceRecorder": True}.items():
+        with pytest.raises(PolicyFileError, match="unknown field"):
+            read_entry(Reader(document), 1, {"action": "accept", "users": ["x"], name: value}, ())
+
+
+def test_a_test_may_say_what_its_source_fulfils() -> None:
+    """It is not evaluated."""
+    test = {"src": ALICE, "dst": ["tag:web"], "srcPostureAttrs": {"node:os": "linux"}, "accept": ["root"]}
+    assert len(read(json.dumps({"sshTests": [test]}).encode(), "policy").ssh_tests) == 1
+
+
 ENTRY = "'action': 'accept', 'src': ['a@b'], 'dst': ['tag:x'], "
 AN_OBJECT, A_LIST, A_TEXT = (
     "an object is expected here",
@@ -167,6 +198,18 @@ REFUSED: dict[str, tuple[str, str]] = {
         f"{{'ssh': [{{{ENTRY}'users': ['x'],\n'checkPeriod': '168h1ns'}}]}}",
         "2:16: checkPeriod 168h0m0.000000001s is above the max (168h)",
     ),
+    "a posture that is a text": (f"{{'ssh': [{{{ENTRY}'users': ['x'],\n'srcPosture': 'x'}}]}}", f"2:15: {A_LIST}"),
+    "a posture that is a number": (f"{{'ssh': [{{{ENTRY}'users': ['x'],\n'srcPosture': [1]}}]}}", f"2:16: {A_TEXT}"),
+    "a recorder that is a text": (f"{{'ssh': [{{{ENTRY}'users': ['x'],\n'recorder': 'tag:x'}}]}}", f"2:13: {A_LIST}"),
+    "an order that is a text": (
+        f"{{'ssh': [{{{ENTRY}'users': ['x'],\n'enforceRecorder': 'true'}}]}}",
+        "2:20: true or false is expected here",
+    ),
+    "a default posture that is a text": ("{'defaultSrcPosture': 'x'}", f"1:23: {A_LIST}"),
+    "attributes that are a list": (
+        "{'sshTests': [{'src': 'a', 'dst': ['x'],\n'srcPostureAttrs': []}]}",
+        f"2:20: {AN_OBJECT}",
+    ),
     "groups are a list": ("{'groups': []}", f"1:12: {AN_OBJECT}"),
     "members are a text": ("{'groups': {'group:a': 'a@b'}}", f"1:24: {A_LIST}"),
     "a group without prefix": ("{'groups': {'a': []}}", "1:18: groups[\"a\"]: names of groups begin with 'group:'"),
@@ -206,6 +249,26 @@ REFUSED: dict[str, tuple[str, str]] = {
 def test_what_is_refused(text: str, error: str) -> None:
     """With file, line and column."""
     assert refusal(text).startswith(f"policy:{error}")
+
+
+HINTS = {
+    "{'ssh': [{'action': 'acept'}]}": "write accept or check",
+    "{'ssh': [{'users': ['x']}]}": "write accept or check",
+    f"{{'ssh': [{{{ENTRY}'users': ['*']}}]}}": "name accounts; autogroup:nonroot is every one but root",
+    f"{{'ssh': [{{{ENTRY}'users': ['x'], 'checkPeriod': '7d'}}]}}": "write hours or minutes, as 12h",
+    f"{{'ssh': [{{{ENTRY}'users': ['x'], 'checkPeriod': '200h'}}]}}": "write hours or minutes, as 12h",
+    "{'ssh': [{'srcc': []}]}": "those that may stand here, in any case: acceptenv, action,",
+    "{'groups': {'group:a': ['group:b']}}": "name its members themselves",
+}
+
+
+@pytest.mark.parametrize(("text", "hint"), HINTS.items(), ids=HINTS.values())
+def test_what_to_write_instead(text: str, hint: str) -> None:
+    """Behind the message."""
+    with pytest.raises(PolicyFileError) as caught:
+        read(text.replace("'", '"').encode(), "policy")
+    assert caught.value.hint.startswith(hint)
+    assert str(caught.value).endswith(f"{caught.value.message}: {caught.value.hint}")
 
 
 LONG = "x" * 5_000_000

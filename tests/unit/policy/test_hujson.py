@@ -59,8 +59,9 @@ def test_what_is_read(text: str, wanted: Any) -> None:
 A_VALUE, A_KEY = "a value is expected here", "a key in double quotes is expected here"
 COMMA, ENDS = "a comma is expected here", "the file ends before its value does"
 REFUSED: dict[str, tuple[str, int, int, str]] = {
-    "nothing": ("", 1, 1, ENDS),
-    "nothing but a comment": ("// nothing\n", 2, 1, ENDS),
+    "nothing": ("", 1, 1, "the file is empty"),
+    "nothing but spaces": (" \n ", 2, 2, "the file is empty"),
+    "nothing but a comment": ("// nothing\n", 2, 1, "the file is empty"),
     "an object is open": ("{'a': 1", 1, 8, ENDS),
     "a list is open": ("[\n  1,\n", 3, 1, ENDS),
     "a text is open": ("[\n  'a]", 2, 3, "this text is not closed"),

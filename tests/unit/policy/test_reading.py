@@ -57,6 +57,22 @@ def test_flags() -> None:
     reader = reading('{"a": true, "b": false, "c": null, "d": 0, "e": "false"}')
     fields = reader.fields(reader.document.value, ())
     assert [reader.flag(fields, name) for name in ("a", "b", "c", "absent")] == [True, False, True, True]
+    assert [reader.flag(fields, name, default=False) for name in ("a", "b", "c", "absent")] == [
+        True,
+        False,
+        False,
+        False,
+    ]
     for name in ("d", "e"):
         with pytest.raises(PolicyFileError, match="true or false is expected here"):
             reader.flag(fields, name)
+
+
+def test_an_unknown_field_is_told_what_may_stand_there() -> None:
+    """Whoever wrote it has to choose another."""
+    reader = reading('{"b": 2}')
+    with pytest.raises(PolicyFileError) as raised:
+        reader.fields(reader.document.value, (), {"src", "dst"})
+    assert raised.value.message == 'unknown field "b"'
+    assert raised.value.hint.endswith(": dst, src")
+    assert str(raised.value).endswith(': unknown field "b": those that may stand here, in any case: dst, src')

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pam_tailscale.policy.selectors import MEMBER, Kind, Selector, parse
+from pam_tailscale.policy.selectors import MEMBER, Kind, Selector, address_of, network_of, parse
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,29 @@ def test_the_domain_of_everybody_in_it() -> None:
 def test_long_texts_are_names(part: str) -> None:
     """Soon."""
     assert parse(part * 2_500_000).kind is Kind.NAME
+
+
+HOSTS = {"web": "100.64.0.5", "one": "fd7a::1/128", "net": "10.0.0.0/8", "odd": "x", "10.0.0.9": "10.0.0.8"}
+
+
+@pytest.mark.parametrize(
+    ("text", "network", "address"),
+    [
+        ("100.64.0.1", "100.64.0.1/32", "100.64.0.1"),
+        ("fd7a::1", "fd7a::1/128", "fd7a::1"),
+        ("100.64.0.1/10", "100.64.0.0/10", None),
+        ("web", "100.64.0.5/32", "100.64.0.5"),
+        ("one", "fd7a::1/128", "fd7a::1"),
+        ("net", "10.0.0.0/8", None),
+        ("10.0.0.9", "10.0.0.9/32", "10.0.0.9"),
+        ("odd", None, None),
+        ("nowhere", None, None),
+        ("", None, None),
+        ("tag:web", None, None),
+        ("*", None, None),
+    ],
+)
+def test_addresses(text: str, network: str | None, address: str | None) -> None:
+    """Of an address, of a range, of a name of `hosts`."""
+    found = network_of(parse(text), HOSTS), address_of(parse(text), HOSTS)
+    assert [None if one is None else str(one) for one in found] == [network, address]

@@ -9,7 +9,7 @@ import pytest
 from pam_tailscale.errors import PolicyFileError
 from pam_tailscale.policy.document import read
 from pam_tailscale.policy.selectors import ROLES
-from pam_tailscale.policy.validate import validate
+from pam_tailscale.policy.validate import unenforceable, validate
 from tests.support.tailnets import ALICE, BOB, CAROL
 
 DOMAINS = frozenset({"example.com"})
@@ -126,13 +126,13 @@ def test_destinations_that_are_refused(destination: str, message: str) -> None:
     [
         (["tag:db"], "autogroup:self", '"tag:db" as src cannot have people\'s devices as dst'),
         (["tag:db"], "autogroup:member", '"tag:db" as src cannot have people\'s devices as dst'),
-        (["tag:db"], ALICE, '"tag:db" as src cannot have people\'s devices as dst'),
+        (["tag:db"], ALICE, "users in dst are only allowed from the same user"),
         (["autogroup:tagged"], "autogroup:self", '"autogroup:tagged" as src cannot have people\'s devices as dst'),
         ([ALICE, "tag:db"], "autogroup:self", '"tag:db" as src cannot have people\'s devices as dst'),
-        ([BOB], ALICE, f'dst "{ALICE}" is only for that same person as src: write "autogroup:self"'),
-        ([ALICE, BOB], ALICE, f'dst "{ALICE}" is only for that same person as src: write "autogroup:self"'),
-        (["group:ops"], ALICE, f'dst "{ALICE}" is only for that same person as src: write "autogroup:self"'),
-        (["autogroup:member"], ALICE, f'dst "{ALICE}" is only for that same person as src: write "autogroup:self"'),
+        ([BOB], ALICE, "users in dst are only allowed from the same user"),
+        ([ALICE, BOB], ALICE, "users in dst are only allowed from the same user"),
+        (["group:ops"], ALICE, "users in dst are only allowed from the same user"),
+        (["autogroup:member"], ALICE, "users in dst are only allowed from the same user"),
     ],
 )
 def test_devices_of_people_are_for_these_people(sources: list[str], destination: str, message: str) -> None:
@@ -192,6 +192,7 @@ def test_the_first_error_is_named() -> None:
     [
         "tag:web",
         CAROL,
+        "group:ops",
         "autogroup:self",
         "autogroup:member",
         "autogroup:tagged",
@@ -213,7 +214,7 @@ def test_destinations_of_tests(destination: str) -> None:
         ("tag:none", "unknown tag"),
         ("tag:web:22", "unknown tag"),
         ("*", "disallowed element"),
-        ("group:ops", "disallowed element"),
+        ("group:none", "disallowed element"),
         ("user:*@example.com", "disallowed element"),
         ("autogroup:internet", "disallowed element"),
         ("autogroup:admin", "disallowed element"),
@@ -228,6 +229,85 @@ def test_destinations_of_tests_that_are_refused(destination: str, message: str) 
     """Whatever is no place where somebody logs in."""
     err = refusal(ssh_test("tag:web", destination))
     assert (err.message, err.line) == (f'SSH tests dst contains {message} "{destination}"', 7)
+
+
+@pytest.mark.parametrize("source", ["tag:web", "autogroup:tagged"])
+def test_nobody_passes_a_check_for_a_tag(source: str) -> None:
+    """The place is the tag's own (tailscale/tailscale issue 5027)."""
+    err = refusal(entry(src=[ALICE, source], action="check"))
+    assert (err.message, err.line) == ('[ssh] "check" action does not support tags in src', 7)
+    check(entry(src=[ALICE, source]))
+    check(entry(src=[ALICE], action="check"))
+
+
+@pytest.mark.parametrize("source", ["autogroup:admin", "autogroup:member", "autogroup:tagged", "autogroup:none"])
+def test_a_test_is_about_somebody(source: str) -> None:
+    """No autogroup may be its src (tailscale/tailscale issue 14102)."""
+    err = refusal({"sshTests": [{"src": source, "dst": ["tag:web"], "accept": ["root"]}]})
+    assert (err.message, err.line) == (f'SSH tests src contains disallowed element "{source}"', 4)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"srcPosture": ["posture:x"]}, "whether a device has the posture that this entry demands"),
+        ({"recorder": ["tag:db"]}, "a host does not record the sessions"),
+        ({"enforceRecorder": True}, "a host does not record the sessions"),
+    ],
+)
+def test_what_a_host_cannot_do(fields: dict[str, Any], message: str) -> None:
+    """The control plane takes it, and a host that decides by the file itself must not."""
+    text = json.dumps({"tagOwners": {"tag:web": [], "tag:db": []}, "ssh": [*entry()["ssh"], *entry(**fields)["ssh"]]})
+    policy = read(text.encode(), "policy")
+    validate(policy, DOMAINS)
+    err = unenforceable(policy)
+    assert err is not None
+    assert message in err.message
+    (name,) = fields
+    assert err.column == text.index(json.dumps(fields[name]), text.index(name)) + 1
+
+
+def test_what_a_host_can_do() -> None:
+    """Everything else; a posture for all entries is one for each."""
+    assert (
+        unenforceable(read(json.dumps(entry(srcPosture=[], recorder=[], enforceRecorder=False)).encode(), "x")) is None
+    )
+    by_default = json.dumps({"defaultSrcPosture": ["posture:x"]} | entry())
+    assert unenforceable(read(by_default.encode(), "policy")) is not None
+
+
+@pytest.mark.parametrize(
+    ("sections", "hint"),
+    [
+        (entry(src=["*"]), "name people, user:*@domain, group:…, tag:…"),
+        (entry(src=["autogroup:self"]), "write autogroup:member here"),
+        (entry(src=["tag:none"]), "name it in tagOwners"),
+        (entry(src=["group:none"]), "name it in groups"),
+        (entry(src=["user:*@example.org"]), "the tailnet's: example.com"),
+        (entry(users=["localpart:*@example.org"]), "the tailnet's: example.com"),
+        (entry(dst=["group:ops"]), "name tag:…, autogroup:self"),
+        (entry(dst=["tag:none"]), "name it in tagOwners"),
+        (entry(dst=[BOB]), "write autogroup:self"),
+        (entry(src=["tag:db"], dst=["autogroup:self"]), "name tags as dst"),
+        (entry(src=["tag:db"], action="check"), "an entry for tags can only accept"),
+        (ssh_test("tag:none"), "name it in tagOwners"),
+        (ssh_test("net"), "name one person"),
+    ],
+)
+def test_what_to_write_instead(sections: dict[str, Any], hint: str) -> None:
+    """Each error says it, after the control plane's own words."""
+    err = refusal(sections)
+    assert err.hint.startswith(hint)
+    assert str(err) == f"policy:{err.line}:{err.column}: {err.message}: {err.hint}"
+
+
+@pytest.mark.parametrize(
+    "fields", [{"src": ["user:*@" + "x" * 5_000_000]}, {"users": ["localpart:*@" + "x" * 5_000_000]}]
+)
+def test_a_domain_of_5_mb(fields: dict[str, list[str]]) -> None:
+    """Is not repeated."""
+    assert len(str(refusal(entry(**fields)))) < 1000
+    assert len(str(refusal(entry(src=["user:*@a"]), frozenset({"x" * 5_000_000})))) < 1000
 
 
 @pytest.mark.timeout(60)

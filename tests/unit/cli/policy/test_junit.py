@@ -18,6 +18,7 @@ def test_a_failure_says_what_was_wanted_and_found() -> None:
     first, second, third = suite
     assert first[0].attrib["message"] == "wanted deny, found accept, by ssh 3"
     assert len(second) == 0
+    assert first.attrib["classname"] == "sshTests.1"
     assert third[0].text == "wanted valid, found src is no node of the tailnet"
 
 
@@ -27,3 +28,10 @@ def test_hostile_names() -> None:
     suite = ET.fromstring(document((Result(1, name, name, name, Wanted.DENY, name),), name))  # noqa: S314 (as above)
     assert len(suite) == 1
     assert "\x1b" not in document((), name)
+
+
+def test_each_section_has_its_own_numbers() -> None:
+    """The first of `tests` is another one than the first of `sshTests`."""
+    result = Result(1, "alice@example.com", "tag:web:22", "", Wanted.ACCEPT, "accept", section="tests", by="acls 1")
+    (case,) = ET.fromstring(document((result,), "policy.hujson"))  # noqa: S314 (as above)
+    assert case.attrib["classname"] == "tests.1"

@@ -6,7 +6,7 @@ from pam_tailscale.cli.policy.names import SHOWN, accounts_text, action_text, wh
 from pam_tailscale.policy.access import Place, Sources, Standing, Wide
 from pam_tailscale.policy.listing import Where, Who
 from pam_tailscale.policy.roster import Person, Tailnet
-from tests.support.tailnets import LAPTOP, WEB, compiled
+from tests.support.tailnets import ALICE, LAPTOP, WEB, compiled
 
 
 def test_the_first_few_and_how_many_more() -> None:
@@ -43,5 +43,5 @@ def test_accounts() -> None:
 )
 def test_actions(entry: dict[str, str], text: str) -> None:
     """A check with its period."""
-    (found,) = compiled(ssh=[entry | {"src": ["tag:web"], "dst": ["tag:web"], "users": ["root"]}]).policy.ssh
+    (found,) = compiled(ssh=[entry | {"src": [ALICE], "dst": ["tag:web"], "users": ["root"]}]).policy.ssh
     assert action_text(found) == text
