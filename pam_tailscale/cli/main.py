@@ -6,7 +6,7 @@ import click
 
 from pam_tailscale import __version__
 from pam_tailscale.cli import check, disable, doctor, enable, explain, status, whois
-from pam_tailscale.cli.output import ExitCode, complain
+from pam_tailscale.cli.output import ExitCode, begin, complain, end, give_up
 from pam_tailscale.cli.policy import group as policy
 from pam_tailscale.errors import PamTailscaleError
 
@@ -42,9 +42,21 @@ for command in (
 def main() -> None:
     """Run the command line and exit."""
     try:
-        cli(prog_name="pam-tailscale")
+        begin()
+        try:
+            cli(prog_name="pam-tailscale")
+        finally:
+            end()
     except PamTailscaleError as err:
         complain(str(err))
+        give_up()
+        sys.exit(ExitCode.CANNOT_TELL)
+    except BrokenPipeError:  # as click and rich do: quietly, and not as if all was well
+        give_up()
+        sys.exit(ExitCode.DENY)
+    except OSError as err:  # of what click prints, as --help
+        complain(f"cannot go on: {err}")
+        give_up()
         sys.exit(ExitCode.CANNOT_TELL)
 
 

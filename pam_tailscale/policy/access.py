@@ -3,11 +3,12 @@
 Nobody is ever looked at together with every node. People and classes of nodes with the same tags are bits of an
 integer, nodes that the same entries are about are one place, and a place's entries are gone through once: so many
 thousand people cost hardly more than one. What is found is what evaluate.py says of the rules that compile.py makes for
-each pair; tests compare the two. A node's connection to itself is left out: every host refuses it.
+each pair; tests compare the two. A host refuses its own node: what is found is for another node of the same person or
+tags, and Sources.alone tells who has none.
 """
 
 import enum
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -99,8 +100,9 @@ class Sources:
         self.people = (1 << len(self.logins)) - 1
         self._bytes = (len(self.logins) + len(self.tags)) // 8 + 1
         self._position = {login: position for position, login in enumerate(self.logins)}
+        self._by_tags = {tags: position for position, tags in enumerate(self.tags, len(self.logins))}
         self._tagged: defaultdict[str, list[int]] = defaultdict(list)
-        for position, tags in enumerate(self.tags, len(self.logins)):
+        for tags, position in self._by_tags.items():
             for tag in tags:
                 self._tagged[tag].append(position)
         namesakes: defaultdict[str, list[int]] = defaultdict(list)
@@ -112,6 +114,9 @@ class Sources:
         self._namesakes = dict(namesakes)
         self.named = {domain: self._set(positions) for domain, positions in domains.items()}
         """By domain, the people of it who have an account of their own name."""
+        known = Counter(self.holder(node) for node in tailnet.nodes if node.addresses)
+        self.alone = self._set(position for position, count in known.items() if count == 1 and position is not None)
+        """Those with just one node; of whom none is known, like a stand-in (newcomers.py), could come to have many."""
 
     def of(self, compiler: Compiler, selector: Selector) -> int:
         """Whom a selector of `src` names."""
@@ -121,6 +126,10 @@ class Sources:
             return self._set(range(len(self.logins), len(self.logins) + len(self.tags)))
         found = (self._position.get(login) for login in compiler.logins_of(selector))
         return self._set(position for position in found if position is not None)
+
+    def holder(self, node: Node) -> int | None:
+        """The bit of whose node it is, or of its tags; None where nobody of the tailnet owns it."""
+        return self._by_tags[tuple(sorted(set(node.tags)))] if node.tags else self._position.get(node.owner)
 
     def person(self, login: str) -> int:
         """A set of one, or of none where nobody has this login name."""

@@ -27,7 +27,7 @@ from pam_tailscale.policy.access import (
 from pam_tailscale.policy.compile import Compiler
 from pam_tailscale.policy.document import SSHEntry
 from pam_tailscale.policy.evaluate import ROOT
-from pam_tailscale.policy.listing import Where, Who, account_document, account_order, merged
+from pam_tailscale.policy.listing import Where, Who, account_document, account_order, between_two, merged
 
 
 class Kind(enum.Enum):
@@ -68,8 +68,9 @@ class Change:
 
     @property
     def grave(self) -> bool:
-        """Whether root access is gained or a check lost."""
-        return self.kind is Kind.CHECK_LOST or (self.kind is Kind.GAINED and self.root)
+        """Whether root access is gained or a check lost, by anybody but a node to itself, which every host refuses."""
+        feared = self.kind is Kind.CHECK_LOST or (self.kind is Kind.GAINED and self.root)
+        return feared and between_two(self.who, self.where)
 
 
 _Key = tuple[Kind, int, int]

@@ -63,6 +63,21 @@ class Where:
         return tuple(node for place in self.places if place.standing is not Standing.OWN for node in place.nodes)
 
 
+def between_two(who: Who, where: Where) -> bool:
+    """Whether any of them could log in there from another node than the very one that they log in on."""
+    alone = who.sources.alone
+    for place in where.places:
+        if place.standing is Standing.OWN and who.members & who.sources.people & ~alone:
+            return True
+        for node in place.nodes if place.standing is not Standing.OWN else ():
+            holder = who.sources.holder(node)
+            same = 0 if holder is None else 1 << holder
+            # Who has a second node logs in from it; people's own devices are of the place above.
+            if who.members & ~(same & alone if node.tags else same):
+                return True
+    return False
+
+
 def account_order(account: Account) -> tuple[int, str]:
     """For sorting: root, any, own, then names."""
     return _FIRST.get(account, len(_FIRST)), account if isinstance(account, str) else ""
@@ -95,16 +110,21 @@ def merged(
 
 
 def each(who: Who, where: Where, accounts: Iterable[Account]) -> Iterator[tuple[str, str, str]]:
-    """One by one: login name or tags, name of the node, account; for any account but root `autogroup:nonroot`."""
+    """One by one: login name or tags, name of the node, account; for any account but root `autogroup:nonroot`.
+
+    A node to itself is not among them: whoever has but one is left out there.
+    """
     accounts = tuple(accounts)
     own: defaultdict[str, list[Node]] = defaultdict(list)
     for place in where.places:
         for node in place.nodes if place.standing is Standing.OWN else ():
             own[node.owner].append(node)
-    others = where.nodes
-    for source in who.names():
+    others = [(node, who.sources.holder(node)) for node in where.nodes]
+    for position in who.sources.positions(who.members):
+        source, alone = who.sources.name(position), bool(who.sources.alone >> position & 1)
         # Elsewhere than among their own, a person's devices are what they are to others.
-        for node in (*own.get(source, ()), *(node for node in others if node.tags or node.owner != source)):
+        reached = (node for node, holder in others if holder != position or (node.tags and not alone))
+        for node in (*(() if alone else own.get(source, ())), *reached):
             for account in accounts:
                 yield source, node.name, _written_out(source, account)
 

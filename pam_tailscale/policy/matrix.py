@@ -10,7 +10,6 @@ from typing import Any, Final
 from pam_tailscale.policy.access import Account, Claims, Place, Sources, decide, names_in, period_of, places
 from pam_tailscale.policy.compile import Compiler
 from pam_tailscale.policy.document import PolicyFile, SSHEntry
-from pam_tailscale.policy.evaluate import ROOT
 from pam_tailscale.policy.listing import Where, Who, account_document, each, merged
 
 CSV_HEADINGS: Final = ("who", "where", "account", "action", "period", "rule", "line")
@@ -31,11 +30,6 @@ class Row:
     def period(self) -> float | None:
         """Of a check: seconds for which an authentication counts, 0 for always. None for accept."""
         return period_of(self.entry)
-
-    @property
-    def root(self) -> bool:
-        """Whether root is one of the accounts."""
-        return ROOT in self.accounts
 
 
 def matrix(compiler: Compiler) -> list[Row]:

@@ -191,7 +191,7 @@
       : `Rule ${chosen.number} lets nobody in: others decide before it, or it is about nobody.`;
   };
 
-  byId("about").textContent = shown(`${data.file}: ${data.people} people, ${nodes.length} nodes, ${rules.length} rules. `
+  byId("about").textContent = shown(`${data.file}: ${data.people} people, ${data.known_nodes} nodes, ${rules.length} rules. `
     + "An account's own row counts before any but root. Click a rule to see what it grants.");
   byId("filters").addEventListener("input", show);
   byId("filters").addEventListener("submit", (event) => event.preventDefault());

@@ -16,6 +16,7 @@ from typing import Any, Final
 from pam_tailscale.policy.access import Sources, Wide, period_of
 from pam_tailscale.policy.compile import Compiler
 from pam_tailscale.policy.matrix import Row, lines
+from pam_tailscale.policy.newcomers import stands_in
 
 # None of them can then close the element that the JSON is in, or open a comment in it.
 _ESCAPES: Final = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&"})
@@ -66,7 +67,8 @@ def contents(compiler: Compiler, rows: Sequence[Row]) -> dict[str, Any]:
     whos, wheres = _Table(), _Table()
     return {
         "file": compiler.policy.document.name,
-        "people": len(sources.logins),
+        "people": sum(not stands_in(login) for login in sources.logins),
+        "known_nodes": sum(not stands_in(node.name) for node in nodes),
         "sources": [*sources.logins, *map(",".join, sources.tags)],
         "nodes": [[node.name, ",".join(node.tags), -1 if node.tags else logins.get(node.owner, -1)] for node in nodes],
         "rules": _rules(compiler),

@@ -3,14 +3,20 @@
 A node sees those that the tailnet's policy lets it see. What the status does not say stays empty: the roles of people.
 """
 
+from typing import Final
+
 from pam_tailscale.policy.roster import Node, Person, Tailnet
 from pam_tailscale.tailnet import parse
+
+_NOBODY: Final = "tagged-devices"
+"""The login name of whom nodes with tags belong to, in Tailscale's control plane and in headscale."""
 
 
 def roster(raw: parse.Object) -> Tailnet:
     """The tailnet in a whole `status` document (ipnstate.Status; `tailscale status --json` prints it).
 
-    Nodes that another tailnet shares with this one are left out. Raises TailscaledError.
+    People without a node are people of it, too. Nodes that another tailnet shares with this one are left out, as are
+    their people. Raises TailscaledError.
     """
     status = parse.status(raw)
     logins = parse.logins(raw)
@@ -25,7 +31,12 @@ def roster(raw: parse.Object) -> Tailnet:
         for one in parse.nodes(raw)
     )
     owners = {node.owner for node in nodes if node.owner}
-    people = tuple(Person(login) for _, login in sorted(logins.items()) if login in owners)
+    foreign = {peer.user_id for peer in parse.peers(raw)} - {one.user_id for one in parse.nodes(raw)}
+    people = tuple(
+        Person(login)
+        for number, login in sorted(logins.items())
+        if login in owners or (number not in foreign)
+    )
     return Tailnet(people, nodes, domains_of(status.tailnet_name))
 
 
@@ -34,5 +45,5 @@ def domains_of(tailnet: str) -> frozenset[str] | None:
 
     None where the name tells none.
     """
-    domain = tailnet.rpartition("@")[2]
+    domain = tailnet.rpartition("@")[2].lower()
     return frozenset({domain}) if domain else None

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from pam_tailscale.cli.output import ExitCode, complain, print_json, print_line
-from pam_tailscale.cli.policy.source import file_argument, policy_file
+from pam_tailscale.cli.policy.source import domains_given, error_document, file_argument, policy_file
 from pam_tailscale.errors import PolicyFileError
 from pam_tailscale.policy.validate import validate
 
@@ -18,6 +18,7 @@ from pam_tailscale.policy.validate import validate
     "domains",
     metavar="DOMAIN",
     multiple=True,
+    callback=domains_given,
     help="A domain of the tailnet's. With it, user:*@DOMAIN and localpart:*@DOMAIN of any other are refused.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -32,9 +33,7 @@ def check(*, file: Path, domains: tuple[str, ...], as_json: bool) -> None:
         validate(policy, frozenset(domains) or None)
     except PolicyFileError as err:
         if as_json:
-            print_json(
-                {"valid": False, "file": err.file, "line": err.line, "column": err.column, "message": err.message}
-            )
+            print_json({"valid": False, **error_document(err)})
         else:
             complain(str(err))
         sys.exit(ExitCode.DENY)

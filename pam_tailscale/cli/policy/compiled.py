@@ -23,6 +23,8 @@ def compiled(*, file: Path, target: str | None, given: Given) -> None:
     made = compiler(file, given)
     nodes = made.tailnet.nodes if target is None else (one_node(made.tailnet, target, "--to"),)
     to_see = Console(stderr=True)
-    for node in track(nodes, "compiling", console=to_see, transient=True, disable=not sys.stderr.isatty()):
+    for node in track(
+        nodes, "compiling", console=to_see, transient=True, disable=sys.stderr is None or not sys.stderr.isatty()
+    ):
         rules = [netmapform.document(rule) for rule in made.rules_for(node)]
         print_text(json.dumps({"node": node.name, "sshPolicy": {"rules": rules}}) + "\n")

@@ -8,10 +8,13 @@ import click
 
 from pam_tailscale.cli.output import ExitCode, print_json, print_line, print_table
 from pam_tailscale.cli.policy.names import accounts_text, action_text, where_text, who_text
-from pam_tailscale.cli.policy.source import Given, compiled_for, policy_file, tailnet, tailnet_options
+from pam_tailscale.cli.policy.source import Given, compiled_for, policy_file, read_once, tailnet, tailnet_options
 from pam_tailscale.policy import diff as changes_of
+from pam_tailscale.policy.compile import Compiler
 from pam_tailscale.policy.diff import Change, Kind
 from pam_tailscale.policy.document import SSHEntry
+from pam_tailscale.policy.newcomers import unknown_roles, with_newcomers
+from pam_tailscale.policy.uncompared import not_compared
 
 _WORDS = {
     Kind.GAINED: "gained",
@@ -47,21 +50,36 @@ def diff(*, old: Path, new: Path, given: Given, fail_on: str, as_json: bool) -> 
     """Show what changes for whom from the policy file OLD to NEW: access gained and lost, checks gained and lost.
 
     What comes of the files is compared, not their text. Root access that is gained and checks that are lost are marked
-    and come first. Exits 0 where nothing changes, 1 where something does, 3 where a file cannot be read.
+    and come first. Who and what a file names and the tailnet is not known to have is compared by that name. What cannot
+    be compared, since it hangs on who has a role or what a device is like, is named, and fails whatever --fail-on says.
+
+    Exits 0 where nothing changes, 1 where something does, 3 where a file is refused or cannot be read.
     """
+    read_once(old, new, given.status)
     found = tailnet(given)
-    changes = changes_of.diff(compiled_for(policy_file(old), found), compiled_for(policy_file(new), found))
+    policies = [compiled_for(policy_file(path), found).policy for path in (old, new)]
+    everybody = with_newcomers(found, *policies)
+    before, after = (Compiler(policy, everybody) for policy in policies)
+    changes = changes_of.diff(before, after)
+    unknown = not_compared(before, after, changes, unknown_roles(found, *policies))
     if as_json:
-        print_json({"changes": changes_of.document(changes)})
+        print_json({"changes": changes_of.document(changes), "not_compared": list(unknown)})
     else:
-        _print(changes)
-    sys.exit(ExitCode.DENY if any(_FAILS[fail_on](change) for change in changes) else ExitCode.ALLOW)
+        _print(changes, unknown)
+    fails = unknown or any(_FAILS[fail_on](change) for change in changes)
+    sys.exit(ExitCode.DENY if fails else ExitCode.ALLOW)
 
 
-def _print(changes: Sequence[Change]) -> None:
-    if not changes:
+def _print(changes: Sequence[Change], unknown: Sequence[str]) -> None:
+    if changes:
+        _print_table(changes)
+    for name in unknown:
+        print_line(f"not compared: what hangs on {name}", "bold red")
+    if not changes and not unknown:
         print_line("nobody's access changes", "green")
-        return
+
+
+def _print_table(changes: Sequence[Change]) -> None:
     print_table(
         ["", "change", "who", "where", "as", "old", "new"],
         (

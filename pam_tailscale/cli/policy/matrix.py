@@ -13,6 +13,7 @@ from pam_tailscale.host.doctor import ask
 from pam_tailscale.policy import live as live_rows
 from pam_tailscale.policy import matrix as rows_of
 from pam_tailscale.policy.compile import Compiler
+from pam_tailscale.policy.newcomers import with_newcomers
 from pam_tailscale.policy.selectors import NONROOT
 from pam_tailscale.policypage.page import page
 from pam_tailscale.policypage.template import parts
@@ -42,6 +43,9 @@ def matrix(
 ) -> None:
     """Show who can log in where under FILE, as whom, with or without a check, and by which ssh rule.
 
+    Whoever FILE names and nobody knows stands there by that name: people without a node, whoever has a role
+    (autogroup:admin), the first node with a tag.
+
     With --live: who can log in on this node, by the rules that it has received. What a host itself refuses (system
     accounts that no rule names, its own narrowing) is not known here.
     """
@@ -58,7 +62,8 @@ def matrix(
     elif file is None:
         raise click.UsageError("give a FILE, or --live")
     else:
-        _of_file(compiler(file, given), way)
+        compiled = compiler(file, given)
+        _of_file(Compiler(compiled.policy, with_newcomers(compiled.tailnet, compiled.policy)), way)
 
 
 def _of_file(compiled: Compiler, way: str) -> None:

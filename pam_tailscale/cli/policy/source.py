@@ -7,14 +7,14 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
 from pam_tailscale import paths
-from pam_tailscale.cli.output import complain
-from pam_tailscale.errors import ConfigError, TailscaledError
-from pam_tailscale.policy import document, roster
+from pam_tailscale.cli.policy.doubts import say_doubts
+from pam_tailscale.errors import ConfigError, PolicyFileError, TailscaledError
+from pam_tailscale.policy import document, hujson, roster
 from pam_tailscale.policy.compile import Compiler
 from pam_tailscale.policy.selectors import ROLES
 from pam_tailscale.policy.validate import validate
@@ -22,7 +22,10 @@ from pam_tailscale.tailnet import parse
 from pam_tailscale.tailnet import roster as status_roster
 from pam_tailscale.tailnet.localapi import LocalAPI
 
-STANDARD_INPUT = "-"
+STANDARD_INPUT: Final = "-"
+STATUS_BYTES_MAX: Final = 256 << 20
+"""Of a tailnet of some hundred thousand nodes."""
+_RUNNING: Final = "Running"
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -61,6 +64,7 @@ def tailnet_options(function: Function) -> Callable[..., Any]:
         "domains",
         metavar="DOMAIN",
         multiple=True,
+        callback=domains_given,
         help="A domain of the tailnet's, of which user:*@DOMAIN and localpart:*@DOMAIN may speak. "
         "Without it the one that the tailnet's name says.",
     )
@@ -76,6 +80,14 @@ def tailnet_options(function: Function) -> Callable[..., Any]:
     return of_file(domain(role(command)))
 
 
+def domains_given(context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
+    """What `--domain` says, in small letters. Raises click.BadParameter for nothing."""
+    del context
+    if "" in (found := tuple(text.strip().lower() for text in texts)):
+        raise click.BadParameter("a domain cannot be empty", param=option)
+    return found
+
+
 def _roles(context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     del context
     found = []
@@ -89,20 +101,22 @@ def _roles(context: click.Context, option: click.Parameter, texts: tuple[str, ..
 
 def policy_file(path: Path) -> document.PolicyFile:
     """Read a policy file. Raises PolicyFileError, and ConfigError where it cannot be read at all."""
-    if str(path) == STANDARD_INPUT:
-        return document.read(sys.stdin.buffer.read(), "standard input")
+    name = _name(path)
     try:
-        return document.read(path.read_bytes(), str(path))
+        data = _read(path, hujson.BYTES_MAX)
     except OSError as err:
-        raise ConfigError(f"{path} cannot be read: {err.strerror}") from err
+        raise ConfigError(f"{name} cannot be read: {err.strerror}") from err
+    except _TooLargeError:
+        raise PolicyFileError(f"the file has more than {hujson.BYTES_MAX} bytes, and no policy has", name) from None
+    return document.read(data, name)
 
 
 def tailnet(given: Given) -> roster.Tailnet:
     """Who and what is in the tailnet. Raises TailscaledError, and click.BadParameter for a role of nobody there."""
-    found = status_roster.roster(_status(given.status))
+    found = _asked() if given.status is None else _written(given.status)
     for _, login in given.roles:
         if login not in found.person:
-            raise click.BadParameter(f"{login!r} has no node in this tailnet", param_hint="--role")
+            raise click.BadParameter(f"{login!r} is nobody in this tailnet", param_hint="--role")
     people = tuple(
         dataclasses.replace(person, roles=frozenset(role for role, login in given.roles if login == person.login))
         for person in found.people
@@ -112,43 +126,106 @@ def tailnet(given: Given) -> roster.Tailnet:
 
 def compiler(path: Path, given: Given) -> Compiler:
     """A policy file, valid, and the tailnet it is for. Raises PolicyFileError and TailscaledError."""
+    read_once(path, given.status)
     policy = policy_file(path)
     return compiled_for(policy, tailnet(given))
 
 
 def compiled_for(policy: document.PolicyFile, found: roster.Tailnet) -> Compiler:
     """The same of what has been read. Raises PolicyFileError."""
-    validate(policy, found.domains)
-    _say_which_roles_are_nobodys(policy, found)
+    try:
+        validate(policy, found.domains)
+    except PolicyFileError as err:
+        raise _about_domains(policy, err) from None
+    say_doubts(policy, found)
     return Compiler(policy, found)
 
 
-def _say_which_roles_are_nobodys(policy: document.PolicyFile, found: roster.Tailnet) -> None:
-    """Or a review would miss what an entry gives that is about them."""
-    named = {source.text for entry in policy.ssh for source in entry.sources if source.text in ROLES}
-    known = {role for person in found.people for role in person.roles}
-    if missing := [text for text in ROLES if text in named and ROLES[text] not in known]:
-        complain(
-            f"{policy.document.name}: {', '.join(missing)} counts for nobody here: say who has the role, with "
-            f"--role {ROLES[missing[0]]}=LOGIN"
-        )
+def _about_domains(policy: document.PolicyFile, found: PolicyFileError) -> PolicyFileError:
+    """The error, and what to do where it is one only because a domain is not the tailnet's.
 
-
-def _status(path: Path | None) -> parse.Object:
-    if path is None:
-        try:
-            return LocalAPI(paths.TAILSCALED_SOCKET).status_document()
-        except TailscaledError as err:
-            raise TailscaledError(
-                f"{err}. Elsewhere than on a node give --tailnet FILE, what `tailscale status --json` prints on one"
-            ) from err
+    That cannot be guessed: whoever is invited has a login name of a domain that is not the tailnet's, and a server of
+    one's own may call the tailnet after itself.
+    """
     try:
-        text = sys.stdin.buffer.read() if str(path) == STANDARD_INPUT else path.read_bytes()
-        value = json.loads(text)
+        validate(policy, None)
+    except PolicyFileError:
+        return found
+    hints = (found.hint, "where the tailnet's name does not tell its domains, give each with --domain")
+    return found.hinted("; ".join(filter(None, hints)))
+
+
+def error_document(error: PolicyFileError) -> dict[str, Any]:
+    """What a policy file is refused for, as values of JSON; `line` and `column` are 0 where no line is to blame."""
+    return {
+        "file": error.file,
+        "line": error.line,
+        "column": error.column,
+        "message": error.message,
+        "hint": error.hint,
+    }
+
+
+def read_once(*given: Path | None) -> None:
+    """Raise click.UsageError where more than one of them is standard input."""
+    if sum(str(path) == STANDARD_INPUT for path in given) > 1:
+        raise click.UsageError("standard input can be read once: give - for one file")
+
+
+def _asked() -> roster.Tailnet:
+    try:
+        found = status_roster.roster(raw := LocalAPI(paths.TAILSCALED_SOCKET).status_document())
+    except TailscaledError as err:
+        raise TailscaledError(
+            f"{err}. Elsewhere than on a node give --tailnet FILE, what `tailscale status --json` prints on one"
+        ) from err
+    if not _shows_a_tailnet(raw, found):
+        raise TailscaledError("tailscaled is not running in a tailnet: see `tailscale status`")
+    return found
+
+
+def _written(path: Path) -> roster.Tailnet:
+    name, wrong = _name(path), "is not what `tailscale status --json` prints"
+    try:
+        value = json.loads(_read(path, STATUS_BYTES_MAX))
     except OSError as err:
-        raise TailscaledError(f"{path} cannot be read: {err.strerror}") from err
+        raise TailscaledError(f"{name} cannot be read: {err.strerror}") from err
+    except _TooLargeError:
+        raise TailscaledError(f"{name} {wrong}: it has more than {STATUS_BYTES_MAX} bytes") from None
     except (ValueError, RecursionError) as err:
-        raise TailscaledError(f"{path} is not what `tailscale status --json` prints: {err}") from err
+        raise TailscaledError(f"{name} {wrong}: {err}") from err
     if not isinstance(value, dict):
-        raise TailscaledError(f"{path} is not what `tailscale status --json` prints: it is no JSON object")
-    return value
+        raise TailscaledError(f"{name} {wrong}: it is no JSON object")
+    try:
+        found = status_roster.roster(value)
+    except TailscaledError as err:  # which blames the version of tailscaled, as of an answer of its own
+        raise TailscaledError(f"{name} {wrong}") from err
+    if not _shows_a_tailnet(value, found):
+        raise TailscaledError(f"{name} shows no tailnet: was it made while tailscaled was not running?")
+    return found
+
+
+def _shows_a_tailnet(raw: parse.Object, found: roster.Tailnet) -> bool:
+    return bool(found.nodes) and parse.status(raw).backend_state == _RUNNING
+
+
+class _TooLargeError(Exception):
+    """A file has more bytes than it may have."""
+
+
+def _read(path: Path, most: int) -> bytes:
+    """At most so many bytes. Raises OSError, _TooLargeError, and ConfigError where standard input is closed."""
+    if str(path) != STANDARD_INPUT:
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+    elif sys.stdin is None:
+        raise ConfigError("standard input is closed: nothing can be read from it")
+    else:
+        data = sys.stdin.buffer.read(most + 1)
+    if len(data) > most:
+        raise _TooLargeError
+    return data
+
+
+def _name(path: Path) -> str:
+    return "standard input" if str(path) == STANDARD_INPUT else str(path)

@@ -9,7 +9,8 @@ import click
 
 from pam_tailscale.cli.output import ExitCode, print_json, print_line, print_table, print_text
 from pam_tailscale.cli.policy import junit
-from pam_tailscale.cli.policy.source import Given, compiler, file_argument, tailnet_options
+from pam_tailscale.cli.policy.source import Given, compiler, error_document, file_argument, tailnet_options
+from pam_tailscale.errors import PolicyFileError
 from pam_tailscale.policy import acltests, sshtests
 from pam_tailscale.policy.sshtests import Result, Wanted
 
@@ -24,11 +25,19 @@ _PASSED, _FAILED = "pass", "FAIL"
 def test(*, file: Path, given: Given, as_json: bool, as_junit: bool) -> None:
     """Run the sshTests of FILE, and of its tests what is about port 22: what the policy does, and which rule decided.
 
-    Exits 0 where all pass, 1 where one fails, 3 where the file or the tailnet cannot be read.
+    Exits 0 where all pass, 1 where one fails, 3 where the file is refused, or it or the tailnet cannot be read.
     """
     if as_json and as_junit:
         raise click.UsageError("--json and --junit are two answers to one question: give one of them")
-    compiled = compiler(file, given)
+    try:
+        compiled = compiler(file, given)
+    except PolicyFileError as err:
+        if as_json:
+            print_json({"passed": False, "tests": [], "refused": error_document(err)})
+        elif as_junit:
+            refused = Result(0, err.file, "", "", None, str(err), section="policy")
+            print_text(junit.document([refused], str(file)))
+        raise
     results = (*sshtests.run(compiled), *acltests.run(compiled))
     if as_json:
         print_json({"passed": _all(results), "tests": [_document(result) for result in results]})

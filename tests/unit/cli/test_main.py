@@ -1,5 +1,7 @@
 """What holds for all commands: help, wrong usage, an agent that cannot be asked, and what strangers put into names."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,3 +89,59 @@ def test_who_may_not_ask_reads_so(run: Run, agents: Agents, arguments: list[str]
     ran = run(*arguments, "--socket", agent.path)
     assert (ran.status, ran.out) == (3, "")
     assert ran.err == "pam-tailscale: use sudo\\x1b[31m\\nroot\n"
+
+
+NAME = "\u0436" * 40
+POLICY = f"""{{"tagOwners": {{"tag:web": []}}, "ssh": [
+  {{"action": "accept", "src": ["alice@example.com"], "dst": ["tag:web"], "users": ["{NAME}"]}}]}}"""
+STATUS = """{"Version": "1", "BackendState": "Running", "TUN": true, "Self": {"UserID": 1, "DNSName": "laptop."}}"""
+PRINTING = {
+    "table": ("matrix",),
+    "CSV": ("matrix", "--csv"),
+    "JSON": ("matrix", "--json"),
+    "page": ("matrix", "--html"),
+    "JUnit": ("test", "--junit"),
+    "rules": ("compile",),
+    "help": ("matrix", "--help"),
+}
+
+
+def program(
+    folder: Path, arguments: tuple[str, ...], shell: str, **environment: str
+) -> subprocess.CompletedProcess[bytes]:
+    """The command line as a process of its own, in a shell that says where its output goes."""
+    (folder / "policy").write_text(POLICY)
+    (folder / "status").write_text(STATUS)
+    command = [sys.executable, "-m", "pam_tailscale.cli.main", "policy", *arguments]
+    command += ["--tailnet", f"{folder}/status", f"{folder}/policy"]
+    return subprocess.run(
+        ["bash", "-c", f'set -o pipefail; "$@" {shell}', "bash", *command],
+        capture_output=True,
+        check=False,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": ":".join(sys.path), **environment},
+    )
+
+
+@pytest.mark.parametrize("arguments", PRINTING.values(), ids=PRINTING.keys())
+@pytest.mark.parametrize("shell", ["> /dev/full", ">&-"])
+def test_what_cannot_be_told_is_3(tmp_path: Path, arguments: tuple[str, ...], shell: str) -> None:
+    """With one line that says why, and nothing of Python's."""
+    ran = program(tmp_path, arguments, shell)
+    assert (ran.returncode, ran.stdout, ran.stderr.count(b"\n")) == (3, b"", 1)
+    assert ran.stderr.startswith(b"pam-tailscale: ")
+    assert (b"No space left on device" if "full" in shell else b"is closed") in ran.stderr
+
+
+@pytest.mark.parametrize("form", ["table", "page", "help"])
+def test_a_pipe_that_nobody_reads(tmp_path: Path, form: str) -> None:
+    """Ends quietly, and not as if all was well."""
+    ran = program(tmp_path, PRINTING[form], "| true; exit ${PIPESTATUS[0]}")
+    assert (ran.returncode, ran.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize(("form", "name"), [("table", r"\u0436" * 40), ("CSV", NAME), ("page", "Who can log in")])
+def test_an_encoding_that_lacks_letters(tmp_path: Path, form: str, name: str) -> None:
+    """Documents are UTF-8 all the same, text has escapes."""
+    ran = program(tmp_path, PRINTING[form], "", PYTHONIOENCODING="latin-1")
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert name.encode() in ran.stdout

@@ -1,5 +1,9 @@
 """How things are printed: nothing of a name is read as markup, or acted on by a terminal."""
 
+import csv
+import io
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,3 +51,36 @@ def test_json_is_ascii(capsys: pytest.CaptureFixture[str]) -> None:
     """And so safe for every terminal."""
     output.print_json({"name": "\x1b\u202e\udcff"})
     assert capsys.readouterr().out == '{\n  "name": "\\u001b\\u202e\\udcff"\n}\n'
+
+
+def test_a_spreadsheet_executes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither what begins with a sign, in whichever width, nor what has a tab or line break before it."""
+    cells = ["=a", "+a", "-a", "@a", "\uff1da", "\uff0ba", "\uff0da", "\uff20a", "\t=a", "\r=a", "a=b"]
+    output.print_csv(["one"], [[cell] for cell in cells])
+    _, *rows = csv.reader(io.StringIO(capsys.readouterr().out))
+    assert [row[0] for row in rows] == [*(f"'{cell}" for cell in cells[:8]), "\\t=a", "\\r=a", "a=b"]
+
+
+def latin(monkeypatch: pytest.MonkeyPatch) -> io.BytesIO:
+    """Has standard output be a terminal's that knows few letters."""
+    found = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(found, "latin-1"))
+    output.begin()
+    return found
+
+
+def test_what_is_for_programs_is_utf_8(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the locale says, and in the order in which it is printed; the rest has escapes."""
+    found = latin(monkeypatch)
+    output.print_line("\u0436\u00e9")
+    output.print_text("<\u0436>\n")
+    output.print_csv(["\u0436"], [])
+    output.print_table(["\u0436"], [])
+    output.end()
+    assert found.getvalue().split(b"\n")[:4] == [b"\\u0436\xe9", "<\u0436>".encode(), "\u0436".encode(), b"\\u0436"]
+
+
+def test_errors_are_lost_where_nobody_hears_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And end nothing."""
+    monkeypatch.setattr(sys, "stderr", None)
+    output.complain("lost")

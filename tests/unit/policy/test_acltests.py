@@ -1,6 +1,5 @@
 """The tests section, as far as it is about port 22."""
 
-import time
 from ipaddress import ip_address
 from typing import Any
 
@@ -166,9 +165,7 @@ def test_a_thousand_sources_and_destinations() -> None:
         groups={"group:all": logins, "group:some": logins[:500], "group:others": logins[500:]},
         tests=[{"src": "group:some", "deny": ["group:others:22"]}] * 4,
     )
-    begun = time.process_time()
     assert all(result.passed for result in run(compiler))
-    assert time.process_time() - begun < 10
 
 
 def test_other_ports_and_protocols_are_passed_over() -> None:

@@ -166,6 +166,15 @@ def test_grave_ones_come_first() -> None:
     assert kinds == [Kind.CHECK_LOST, Kind.GAINED]
 
 
+def test_a_node_to_itself_is_not_grave() -> None:
+    """Every host refuses it, whatever the policy says; who has two nodes logs in from the other."""
+    root = SELF | {"users": ["root"]}
+    (change,) = diff(policy(), policy(root | {"src": [BOB]}))
+    assert (change.kind, change.grave, change.where.own) == (Kind.GAINED, False, True)
+    (change,) = diff(policy(), policy(root | {"src": [ALICE]}))
+    assert (change.kind, change.grave) == (Kind.GAINED, True)
+
+
 def test_two_tailnets_cannot_be_compared() -> None:
     """A node that changed hands would be in neither."""
     with pytest.raises(ValueError, match="two tailnets"):

@@ -1,7 +1,17 @@
 """Sets written out."""
 
 from pam_tailscale.policy.access import Account, Place, Sources, Standing, Wide
-from pam_tailscale.policy.listing import Where, Who, account_document, account_order, account_text, each, merged
+from pam_tailscale.policy.listing import (
+    Where,
+    Who,
+    account_document,
+    account_order,
+    account_text,
+    between_two,
+    each,
+    merged,
+)
+from pam_tailscale.policy.roster import Node, Person, Tailnet
 from tests.support.policies import TAILNET
 from tests.support.tailnets import ALICE, BOB
 
@@ -30,6 +40,33 @@ def test_own_devices_are_written_out_for_each_owner() -> None:
     ]
     assert (Where((own, others)).own, Where((own, others)).nodes) == (True, (LAPTOP, DESKTOP))
     assert Where((others,)).own is False
+
+
+def test_no_node_logs_in_on_itself() -> None:
+    """A host refuses its own: who has one node is left out there, and it is told what is between two."""
+    own, others = Place(Standing.OWN, (LAPTOP, PHONE, DESKTOP)), Place(Standing.DEVICES, (DESKTOP,))
+    bob, db = Who(SOURCES, SOURCES.person(BOB)), Who(SOURCES, 1 << len(SOURCES.logins) + 1)
+    web, database = Place(Standing.TAGGED, (WEB,)), Place(Standing.TAGGED, (DB,))
+    assert db.tags == ["tag:db"]
+    cases = [(bob, own), (bob, others), (db, database)]
+    assert [list(each(who, Where((place,)), ["root"])) for who, place in cases] == [[], [], []]
+    assert [between_two(who, Where((place,))) for who, place in cases] == [False, False, False]
+    assert not between_two(bob, Where((own, others)))
+    assert between_two(bob, Where((own, web)))
+    assert between_two(Who(SOURCES, SOURCES.person(ALICE)), Where((own,)))
+    assert between_two(Who(SOURCES, SOURCES.person(ALICE)), Where((others,)))
+    assert between_two(ALICE_AND_WEB, Where((web,))), "two nodes have this tag"
+    assert between_two(db, Where((web,)))
+    assert between_two(db, Where((others,)))
+
+
+def test_who_has_no_node_yet_could_come_to_have_two() -> None:
+    """Of a stand-in nothing is known that would say otherwise."""
+    new = Node("tag:new", (), ("tag:new",))
+    sources = Sources(Tailnet((Person(ALICE), Person(BOB)), (LAPTOP, new)))
+    assert sources.alone == sources.person(ALICE)
+    assert between_two(Who(sources, sources.person(BOB)), Where((Place(Standing.OWN, (LAPTOP,)),)))
+    assert between_two(Who(sources, 1 << len(sources.logins)), Where((Place(Standing.TAGGED, (new,)),)))
 
 
 def test_accounts() -> None:

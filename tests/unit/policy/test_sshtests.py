@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import time
 from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Any
@@ -307,11 +306,9 @@ def test_a_thousand_sources_and_destinations() -> None:
         {"src": source, "dst": ["tag:web"], "accept": ["deploy"], "deny": ["root"]} for source in ("tag:web", ALICE)
     ]
     compiler = compiled(tailnet, ssh=ssh, sshTests=tests)
-    begun = time.process_time()
     found = list(run(compiler))
     assert len(found) == 2 * 2 * 2000
     assert all(one.passed for one in found)
-    assert time.process_time() - begun < 5
 
 
 def test_a_node_that_may_reach_itself_alone() -> None:

@@ -8,8 +8,9 @@ import re
 from typing import Any
 
 from pam_tailscale.policy.access import Wide
+from pam_tailscale.policy.compile import Compiler
 from pam_tailscale.policy.matrix import Row, matrix
-from pam_tailscale.policy.roster import Person, Tailnet
+from pam_tailscale.policy.roster import Node, Person, Tailnet
 from pam_tailscale.policypage.page import Parts, content_security_policy, contents, page
 from pam_tailscale.policypage.template import parts
 from tests.support.policies import policy
@@ -55,7 +56,17 @@ def test_contents() -> None:
     assert found["rules"][0] == [1, 1, "check", 43200.0, ["group:dev"], ["tag:web"], ["root", "deploy"]]
     assert found["nodes"][0] == ["laptop", "", found["sources"].index(ALICE)]
     assert found["nodes"][4] == ["web", "tag:web", -1]
-    assert found["people"] == 5
+    assert (found["people"], found["known_nodes"]) == (5, len(found["nodes"]))
+
+
+def test_stand_ins_are_not_counted() -> None:
+    """They are no people and no nodes that there are."""
+    compiler = policy(TO_WEB)
+    people = (Person(BOB), Person("autogroup:admin"))
+    tailnet = Tailnet(people, (node(1, "web", "tag:web"), Node("tag:new", (), ("tag:new",))))
+    found = contents(Compiler(compiler.policy, tailnet), [])
+    assert (found["people"], found["known_nodes"]) == (1, 1)
+    assert (len(found["sources"]), len(found["nodes"])) == (4, 2)
 
 
 def test_a_set_stands_there_once() -> None:

@@ -33,9 +33,9 @@ STATUS: dict[str, Any] = {
 
 
 def test_people_and_nodes() -> None:
-    """A tagged node has no person, whoever's user id stands at it; who has no node here is nobody to a rule."""
+    """A tagged node has no person, whoever's user id stands at it; who has no node here could come to have one."""
     found = roster(STATUS)
-    assert found.people == (Person("alice@example.com"),)
+    assert found.people == (Person("alice@example.com"), Person("carol@example.com"))
     assert found.nodes == (
         Node("laptop.tailnet.example", (ip_address("100.64.0.1"),), (), "alice@example.com", "n1"),
         Node("web.tailnet.example", (ip_address("100.64.0.2"), ip_address("fd7a::2")), ("tag:web",), "", "n2"),
@@ -49,6 +49,19 @@ def test_nodes_of_other_tailnets_are_left_out() -> None:
     assert [node.stable_id for node in roster(STATUS | {"Peer": {"k": shared}}).nodes] == ["n1"]
 
 
+@pytest.mark.parametrize("mark", [{"ShareeNode": True}, {"AltSharerUserID": 9}])
+def test_people_of_other_tailnets_are_left_out(mark: dict[str, Any]) -> None:
+    """The status names those whose nodes are shared; whoever has a node here is of both."""
+    guest = STATUS["User"] | {"7": {"ID": 7, "LoginName": "erin@example.net"}}
+    shared = {"ID": "n7", "DNSName": "guest.", "TailscaleIPs": ["100.64.0.7"], "UserID": 7, "Tags": []} | mark
+    own = shared | {"ID": "n8", "ShareeNode": False, "AltSharerUserID": 0}
+    logins = [
+        [person.login for person in roster(STATUS | {"User": guest, "Peer": peers}).people]
+        for peers in ({"k": shared}, {"k": shared, "o": own})
+    ]
+    assert [("erin@example.net" in found) for found in logins] == [False, True]
+
+
 def test_people_are_in_the_order_of_their_ids() -> None:
     """Which stays, while a status names them in any order."""
     bob = SELF | {"ID": "n3", "UserID": 3}
@@ -58,7 +71,12 @@ def test_people_are_in_the_order_of_their_ids() -> None:
 
 @pytest.mark.parametrize(
     ("name", "domains"),
-    [("example.com", {"example.com"}), ("alice@example.com", {"example.com"}), ("", None)],
+    [
+        ("example.com", {"example.com"}),
+        ("Example.COM", {"example.com"}),
+        ("alice@example.com", {"example.com"}),
+        ("", None),
+    ],
 )
 def test_domains(name: str, domains: set[str] | None) -> None:
     """Of a company's tailnet and of one person's."""

@@ -17,11 +17,18 @@ def test_an_error_has_its_place(run: Run, write: Write) -> None:
     path = write(POLICY.replace('"check", "src"', '"deny", "src"'))
     ran = run("policy", "check", path)
     assert (ran.status, ran.out) == (1, "")
-    assert ran.err == f'pam-tailscale: {path}:5:16: "deny" is not a valid action\n'
+    assert ran.err == f'pam-tailscale: {path}:5:16: "deny" is not a valid action: write accept or check\n'
     ran = run("policy", "check", "--json", path)
     assert (ran.status, ran.document) == (
         1,
-        {"valid": False, "file": path, "line": 5, "column": 16, "message": '"deny" is not a valid action'},
+        {
+            "valid": False,
+            "file": path,
+            "line": 5,
+            "column": 16,
+            "message": '"deny" is not a valid action',
+            "hint": "write accept or check",
+        },
     )
 
 
@@ -33,6 +40,9 @@ def test_domains_are_asked_about_only_where_they_are_known(run: Run, write: Writ
     ran = run("policy", "check", "--domain", "example.com", path)
     assert ran.status == 1
     assert "example.org is not associated with this Tailnet" in ran.err
+    assert run("policy", "check", "--domain", "Example.ORG", path).status == 0
+    ran = run("policy", "check", "--domain", "", path)
+    assert (ran.status, "a domain cannot be empty" in ran.err) == (2, True)
 
 
 def test_a_file_that_is_not_there(run: Run) -> None:

@@ -55,3 +55,66 @@ def test_a_file_that_is_refused(run: Run, policy: str, write: Write, tailnet: st
     ran = run("policy", "diff", policy, write("{"), "--tailnet", tailnet)
     assert (ran.status, ran.out) == (3, "")
     assert f"{Path(policy).parent}/other.hujson:1:2: " in ran.err
+
+
+def entry(action: str, source: str, destination: str = "tag:web", users: str = "root", more: str = "") -> str:
+    """One of `ssh`."""
+    return f'{{"action": "{action}", "src": ["{source}"], "dst": ["{destination}"], "users": ["{users}"]{more}}}'
+
+
+def section(*entries: str) -> str:
+    """A policy of these."""
+    owners = '"tagOwners": {"tag:web": [], "tag:new": []}, "groups": {"group:new": ["dave@example.com"]}'
+    return f'{{{owners}, "ssh": [{", ".join(entries)}]}}'
+
+
+@pytest.mark.parametrize(
+    ("added", "who", "where"),
+    [
+        (entry("accept", "autogroup:admin"), "autogroup:admin", WEB),
+        (entry("accept", "carol@example.com"), "carol@example.com", WEB),
+        (entry("accept", "group:new"), "dave@example.com", WEB),
+        (entry("accept", ALICE, "tag:new"), ALICE, "tag:new"),
+    ],
+    ids=["a role", "a person without a node", "a group of one whom nobody knows", "a tag that no node has"],
+)
+def test_who_and_what_nobody_knows(
+    run: Run, write: Write, tmp_path: Path, tailnet: str, added: str, who: str, where: str
+) -> None:
+    """What they gain fails as what others do: it will be theirs as soon as they are there."""
+    old = tmp_path / "old.hujson"
+    old.write_text(section())
+    for fail_on in ("any", "gained", "grave"):
+        ran = run("policy", "diff", old, write(section(added)), "--tailnet", tailnet, "--fail-on", fail_on)
+        assert ran.status == 1
+    row = ran.out.splitlines()[1].split()
+    assert row[:4] == ["!", "gained", who, where]
+
+
+@pytest.mark.parametrize("fail_on", ["any", "gained", "grave"])
+def test_what_cannot_be_compared_fails(run: Run, write: Write, tmp_path: Path, tailnet: str, fail_on: str) -> None:
+    """If alice is admin she had to pass a check, and has not any more; if the posture did not hold, she gains it."""
+    old = tmp_path / "old.hujson"
+    accept = entry("accept", ALICE)
+    for text, name, others in (
+        (section(entry("check", "autogroup:admin"), accept), "autogroup:admin", 1),
+        (section(entry("accept", ALICE, more=', "srcPosture": ["posture:x"]')), "srcPosture posture:x", 0),
+    ):
+        old.write_text(text)
+        asked = ("policy", "diff", old, write(section(accept)), "--tailnet", tailnet, "--fail-on", fail_on)
+        ran = run(*asked)
+        assert ran.status == 1
+        assert ran.out.splitlines()[-1] == f"not compared: what hangs on {name}"
+        ran = run(*asked, "--json")
+        assert (ran.status, ran.document["not_compared"], len(ran.document["changes"])) == (1, [name], others)
+
+
+def test_a_known_role_is_compared(run: Run, write: Write, tmp_path: Path, tailnet: str) -> None:
+    """Then nothing is left to guess."""
+    old = tmp_path / "old.hujson"
+    old.write_text(section(entry("check", "autogroup:admin"), entry("accept", ALICE)))
+    asked = ("policy", "diff", old, write(section(entry("accept", ALICE))), "--tailnet", tailnet, "--fail-on", "grave")
+    assert run(*asked, "--role", "admin=bob@example.com").status == 0
+    ran = run(*asked, "--role", f"admin={ALICE}", "--json")
+    assert (ran.status, ran.document["not_compared"]) == (1, [])
+    assert [change["change"] for change in ran.document["changes"]] == ["check_lost"]

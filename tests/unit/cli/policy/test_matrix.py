@@ -26,6 +26,22 @@ def test_a_table(run: Run, policy: str, tailnet: str) -> None:
     ]
 
 
+def test_who_and_what_nobody_knows(run: Run, write: Write, tailnet: str) -> None:
+    """They stand there as the policy calls them, and that they do is said."""
+    path = write(
+        POLICY.replace(
+            '"alice@example.com"], "dst": ["tag:web"], "users": ["root"]',
+            '"autogroup:admin"], "dst": ["tag:new"], "users": ["root"]',
+        ).replace('"tagOwners": {', '"tagOwners": {"tag:new": [], ')
+    )
+    ran = run("policy", "matrix", path, "--tailnet", tailnet, "--csv")
+    assert ran.out.splitlines()[1] == "autogroup:admin,tag:new,root,check,43200,1,5"
+    assert ran.err == (
+        f"pam-tailscale: {path}: autogroup:admin (ssh 1) counts for nobody who is known: say who has the role, with "
+        "--role admin=LOGIN; whoever has it may have to pass a check (ssh 1) before anything that is told here\n"
+    )
+
+
 def test_csv(run: Run, policy: str, tailnet: str) -> None:
     """With the line of the rule in the file."""
     ran = run("policy", "matrix", policy, "--tailnet", tailnet, "--csv")
