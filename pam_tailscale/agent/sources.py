@@ -138,8 +138,8 @@ def read_policy(content: bytes, name: str) -> PeerCompiler:
     with spared_by_the_collector():
         policy = document.read(content, name)
         validate(policy, None)
-        if problem := unenforceable(policy):
-            raise problem
+        if demanded := unenforceable(policy):
+            raise demanded
         for entry in policy.ssh:
             for position, source in enumerate(entry.sources):
                 if problem := unfit_member(policy, source):

@@ -35,7 +35,7 @@ def roster(raw: parse.Object) -> Tailnet:
     people = tuple(
         Person(login)
         for number, login in sorted(logins.items())
-        if login in owners or (number not in foreign)
+        if login in owners or (number not in foreign and login != _NOBODY)
     )
     return Tailnet(people, nodes, domains_of(status.tailnet_name))
 

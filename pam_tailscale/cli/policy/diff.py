@@ -43,7 +43,7 @@ _FAILS: dict[str, Callable[[Change], bool]] = {
     type=click.Choice(sorted(_FAILS)),
     default="any",
     show_default=True,
-    help="Exit with 1 for any change, for access that is gained, or only for what is grave.",
+    help="Exit with 1 for any change, for whatever is wider (access, periods, checks lost), or only for what is grave.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def diff(*, old: Path, new: Path, given: Given, fail_on: str, as_json: bool) -> None:

@@ -11,8 +11,8 @@ def policy() -> None:
 
     Nothing here needs an agent or root. FILE is the policy as HuJSON; `-` reads standard input.
 
-    Exits 0 in order, tests passed, nothing changed, accepted; 1 refused, a test failed, something changes, denied; 3
-    cannot be read; 4 a check is needed.
+    Exits 0 in order, tests passed, nothing changed, accepted; 1 refused (check), a test failed, something changes or
+    cannot be compared, denied; 3 refused (all others), cannot be read; 4 a check is needed.
     """
 
 

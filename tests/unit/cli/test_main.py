@@ -139,7 +139,11 @@ def test_a_pipe_that_nobody_reads(tmp_path: Path, form: str) -> None:
     assert (ran.returncode, ran.stderr) == (1, b"")
 
 
-@pytest.mark.parametrize(("form", "name"), [("table", r"\u0436" * 40), ("CSV", NAME), ("page", "Who can log in")])
+@pytest.mark.parametrize(
+    ("form", "name"),
+    [("table", r"\u0436" * 40), ("CSV", NAME), ("page", "Who can log in")],
+    ids=["table", "CSV", "page"],
+)
 def test_an_encoding_that_lacks_letters(tmp_path: Path, form: str, name: str) -> None:
     """Documents are UTF-8 all the same, text has escapes."""
     ran = program(tmp_path, PRINTING[form], "", PYTHONIOENCODING="latin-1")
