@@ -131,7 +131,7 @@ def parameters(command: click.Command) -> tuple[set[str], set[str]]:
 
 def all_parameters(command: click.Command) -> list[click.Parameter]:
     """Of a command, and of those that belong to it."""
-    own = command.get_params(click.Context(command))
+    own = command.get_params(click.Context(command, help_option_names=["-h", "--help"]))
     members = command.commands.values() if isinstance(command, click.Group) else ()
     return [*own, *(parameter for member in members for parameter in all_parameters(member))]
 
