@@ -51,17 +51,21 @@ class Compiler:
         self._principals: dict[str, tuple[Principal, ...]] = {}
         self._sources: dict[int, _Sources] = {}
         self._users: dict[int, Mapping[str, str]] = {}
+        self._texts: dict[int, frozenset[str]] = {}
+        """Of an entry's destinations."""
         self._shared: dict[int, tuple[Rule, ...]] = {}
         self._personal: dict[tuple[int, str], tuple[Rule, ...]] = {}
+        self._of_tags: dict[frozenset[str], tuple[Rule, ...]] = {}
         self._policies: dict[tuple[int, ...], Policy] = {}
         """By the identities of the rules, which it keeps alive."""
         self._by_destination: defaultdict[str, list[SSHEntry]] = defaultdict(list)
         self._about_own: defaultdict[str | int, list[SSHEntry]] = defaultdict(list)
         """By login name or key of a tagged node: entries that have rules about what is their own."""
         for entry in policy.ssh:
-            for text in dict.fromkeys(destination.text for destination in entry.destinations):
+            texts = self._texts[entry.number] = frozenset(place.text for place in entry.destinations)
+            for text in texts:
                 self._by_destination[text].append(entry)
-            if entry.localparts or SELF in {destination.text for destination in entry.destinations}:
+            if entry.localparts or SELF in texts:
                 sources = self.sources(entry)
                 for key in (*sources.logins, *(sources.keys if entry.localparts else ())):
                     self._about_own[key].append(entry)
@@ -69,7 +73,7 @@ class Compiler:
     def policy_for(self, node: Node) -> Policy:
         """The rules that a node receives, in order; each has the number of its entry in the file."""
         if self.has_rules_about_itself(node):
-            return Policy(SOURCE, tuple(self.rules_for(node)))
+            return Policy(SOURCE, self.rules_for(node))
         return self.policy_for_others(node)
 
     def policy_for_others(self, node: Node) -> Policy:
@@ -87,9 +91,14 @@ class Compiler:
         """Whether a node with tags may have rules that are about this one node alone."""
         return bool(node.tags) and key_of(node) in self._about_own
 
-    def rules_for(self, node: Node) -> list[Rule]:
-        """The rules of `policy_for` as a list."""
-        return self._ordered(node, kept=False)
+    def rules_for(self, node: Node) -> tuple[Rule, ...]:
+        """The rules of `policy_for`; nodes with the same tags and none about themselves share them."""
+        if not node.tags or self.has_rules_about_itself(node):
+            return tuple(self._ordered(node, kept=False))
+        tags = frozenset(node.tags)
+        if tags not in self._of_tags:
+            self._of_tags[tags] = tuple(self._ordered(node, kept=False))
+        return self._of_tags[tags]
 
     def _ordered(self, node: Node, *, kept: bool) -> list[Rule]:
         entries = {entry.number: entry for entry in self._about(node)}
@@ -105,7 +114,7 @@ class Compiler:
         yield from self._about_own.get(key_of(node) if node.tags else node.owner, ())
 
     def _rules(self, entry: SSHEntry, node: Node, *, kept: bool) -> Iterator[Rule]:
-        texts = {destination.text for destination in entry.destinations}
+        texts = self._texts[entry.number]
         if not node.tags and SELF in texts:
             yield from self._own(entry, node, kept=kept)
         elsewhere = texts - {SELF}

@@ -53,7 +53,7 @@ def _rules_for(policy: PolicyFile, own: Node, peer: Node) -> Policy:
         perhaps = Compiler(policy, _tailnet(peer, frozenset(ROLES.values()))).rules_for(own)
         # Of the rules for somebody who has every role: those that hold without one, and the checks.
         kept = (rule for rule in perhaps if rule.number in numbers or rule.asks_for_check)
-        sure = [rule if rule.number in numbers else _may_be_checked(rule) for rule in kept]
+        sure = tuple(rule if rule.number in numbers else _may_be_checked(rule) for rule in kept)
     entries = {entry.number: entry for entry in policy.ssh}
     return Policy(SOURCE, tuple(_wary(rule, entries[rule.number], peer.owner) for rule in sure))
 

@@ -224,7 +224,7 @@ def test_people_without_nodes_have_no_rules() -> None:
     """There is nothing that could be about them."""
     tailnet = Tailnet((Person(ALICE), Person(BOB)), (LAPTOP, WEB), TAILNET.domains)
     compiler = compiled(tailnet, ssh=[entry([BOB], "tag:web", BY_NAME), entry(BOB)])
-    assert compiler.rules_for(WEB) == []
+    assert compiler.rules_for(WEB) == ()
 
 
 def test_nodes_of_whom_nobody_knows() -> None:
@@ -234,7 +234,7 @@ def test_nodes_of_whom_nobody_knows() -> None:
     compiler = compiled(
         tailnet, ssh=[entry("autogroup:member", ["tag:web", "autogroup:self"], BY_NAME), entry("gone@example.com")]
     )
-    assert [compiler.rules_for(one) for one in tailnet.nodes] == [[], [], []]
+    assert [compiler.rules_for(one) for one in tailnet.nodes] == [(), (), ()]
 
 
 def test_what_a_node_receives_is_a_policy() -> None:
@@ -280,7 +280,7 @@ def test_nodes_with_the_same_rules_have_one_policy() -> None:
     assert compiler.policy_for(WEB) is compiler.policy_for(WEB)
     assert compiler.has_rules_about_itself(DB)
     assert (len(compiler.policy_for(DB).rules), len(compiler.policy_for_others(DB).rules)) == (1, 0)
-    assert [list(compiler.policy_for(one).rules) for one in NODES] == [compiler.rules_for(one) for one in NODES]
+    assert [compiler.policy_for(one).rules for one in NODES] == [compiler.rules_for(one) for one in NODES]
 
 
 def test_accounts_of_an_entry_are_one_object() -> None:
@@ -301,7 +301,7 @@ def test_nodes_of_one_name_are_two() -> None:
         tagOwners={"tag:web": [], "tag:db": [], "tag:other": []},
     )
     assert len(compiler.rules_for(DB)) == 1
-    assert compiler.rules_for(namesake) == []
+    assert compiler.rules_for(namesake) == ()
 
 
 def test_postures_and_recorders_are_left_out() -> None:
