@@ -199,11 +199,12 @@ def test_status_whois_and_explain(desk: Desk) -> None:
 
 
 def test_a_policy_file_is_tested_and_compared(desk: Desk) -> None:
-    """With the tailnet as this node sees it. A policy that lets people be root on their own devices gives them root."""
+    """With the tailnet as this node sees it. A policy that lets alice be root on the machines gives her root."""
     box = desk.machine.box
-    test = {"src": "alice@example.com", "dst": ["autogroup:self"], "accept": ["root"]}
-    rule = {"action": "accept", "src": ["autogroup:member"], "dst": ["autogroup:self"], "users": ["root"]}
-    box.write("/root/policy.hujson", json.dumps({"ssh": [rule], "sshTests": [test]}))
+    test = {"src": "alice@example.com", "dst": ["tag:server"], "accept": ["root"]}
+    rule = {"action": "accept", "src": ["alice@example.com"], "dst": ["tag:server"], "users": ["root"]}
+    policy = {"tagOwners": {"tag:server": []}, "ssh": [rule], "sshTests": [test]}
+    box.write("/root/policy.hujson", json.dumps(policy))
     box.write("/root/old.hujson", "{} // nothing yet\n")
     *before, compared, live = desk.type(commands("man/pam-tailscale-policy.8", "EXAMPLES"))
     assert [one.status for one in before] == [0, 0, 0], before

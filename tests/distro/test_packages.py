@@ -302,10 +302,15 @@ def test_what_is_imported_is_depended_on(host: Sandbox, suite: Suite, packages: 
     assert {owner.partition(":")[0] for owner in owners} == libraries
 
 
+def trees(suite: Suite) -> Iterator[ast.Module]:
+    """The modules of the program, which has files of other kinds, too."""
+    return (ast.parse(text) for name, text in program(suite).items() if name.endswith(".py"))
+
+
 def third_party(suite: Suite) -> set[str]:
     """The modules that are neither Python's nor ours."""
     found = set()
-    for node in (node for text in program(suite).values() for node in ast.walk(ast.parse(text))):
+    for node in (node for tree in trees(suite) for node in ast.walk(tree)):
         if isinstance(node, ast.Import):
             found |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
