@@ -19,7 +19,7 @@ demo: ## log in over an embedded tailnet: about a minute
 check: lint ## format, lint, types, unit and native tests: under two minutes
 	tests/lab/reachable $(PYTHON) -m pytest -q -n 2 --dist loadgroup tests/test_repo.py tests/unit tests/native
 
-test: lint ## everything, on real sshd and a real tailnet: half an hour, an hour the first time
+test: lint ## everything, on real sshd and a real tailnet: an hour, more the first time
 	tests/lab/build-binaries $(PAM_TAILSCALE_CACHE)
 	tests/lab/build-root $(PAM_TAILSCALE_CACHE) bookworm
 	tests/lab/build-root $(PAM_TAILSCALE_CACHE) trixie
