@@ -54,10 +54,10 @@ def _all_said(compiler: Compiler) -> Iterator[_Said]:
     section = reader.fields(compiler.policy.document.value, ()).get(SECTION)
     for number, value, path in reader.items(section):
         fields = reader.fields(value, path)
-        source = next(filter(None, (_text(reader, fields.get(name)) for name in _SOURCE)), "")
+        source = next(filter(None, (reader.text_of(fields, name) for name in _SOURCE)), "")
         if unknown := [str(found.path[-1]) for name, found in fields.items() if name not in _KNOWN]:
             yield _Said(number, source, "", None, f"unknown field {quote(unknown[0])}")
-        if _text(reader, fields.get("proto")).lower() in TCP:
+        if reader.text_of(fields, "proto").lower() in TCP:
             yield from _said(reader, number, source, fields)
 
 
@@ -77,10 +77,6 @@ def _said(reader: Reader, number: int, source: str, fields: Mapping[str, Field])
 
 def _is_port(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) <= _PORT_DIGITS_MAX and int(text) <= PORT_MAX
-
-
-def _text(reader: Reader, found: Field | None) -> str:
-    return "" if found is None else reader.text(found.value, found.path)
 
 
 def _judge(compiler: Compiler, network: Network, said: _Said) -> Result:

@@ -232,8 +232,7 @@ def _accept_env(reader: Reader, fields: Mapping[str, Field]) -> tuple[str, ...]:
 
 def _test(reader: Reader, number: int, value: Any, path: Path) -> SSHTest:
     fields = reader.fields(value, path, _TEST_FIELDS)
-    source = fields.get("src")
-    text = "" if source is None else reader.text(source.value, source.path)
+    text = reader.text_of(fields, "src")
     destinations = tuple(selector(one) for one in reader.list_of(fields, "dst"))
     if attributes := fields.get("srcpostureattrs"):
         reader.fields(attributes.value, attributes.path)  # which postures they fulfil is not known here

@@ -17,7 +17,7 @@ from pam_tailscale.policy.godurations import quote, shortened
 from pam_tailscale.policy.hujson import Document, Path
 from pam_tailscale.policy.reading import Field, Reader
 from pam_tailscale.policy.roster import Node
-from pam_tailscale.policy.selectors import MEMBER, ROLES, SELF, TAGGED, Kind, Selector, network_of
+from pam_tailscale.policy.selectors import MEMBER, ROLES, SELF, TAGGED, Kind, Selector, is_login, network_of
 from pam_tailscale.policy.selectors import parse as selector
 from pam_tailscale.policy.sshtests import CANNOT_TELL
 
@@ -166,14 +166,10 @@ class _Side:
         """Whether it names people of whom it is known who they are."""
         if place.kind is Kind.GROUP:
             members = self._compiler.policy.groups.get(place.text)  # others come from an identity provider
-            return members is not None and all(_is_login(member) for member in members)
+            return members is not None and all(map(is_login, members))
         if place.text in ROLES:
             return any(ROLES[place.text] in person.roles for person in self._compiler.tailnet.people)
         return place.kind is Kind.DOMAIN or (place.kind is Kind.PERSON and not place.text.startswith("user:"))
-
-
-def _is_login(member: str) -> bool:
-    return selector(member).kind in (Kind.PERSON, Kind.NAME) and "*" not in member
 
 
 class Network:
@@ -243,11 +239,11 @@ def _acls(reader: Reader, section: Field | None, postures: tuple[str, ...]) -> I
         (source, old_source), (destination, old_destination) = _ACL_FIELDS
         sources = reader.list_of(fields, source) or reader.list_of(fields, old_source)
         destinations = reader.list_of(fields, destination) or reader.list_of(fields, old_destination)
-        protocol = _text(reader, fields.get("proto")).lower()
+        protocol = reader.text_of(fields, "proto").lower()
         if _is_not_tcp(protocol):
             continue
         unclear = [*_unclear_fields(fields, _ACL_KNOWN, postures)]
-        if (action := _text(reader, fields.get("action"))) != "accept":
+        if (action := reader.text_of(fields, "action")) != "accept":
             unclear.append(f"action {quote(action)}")
         if protocol not in TCP:
             unclear.append(f"proto {quote(protocol)}")
@@ -309,10 +305,6 @@ def _unclear_fields(fields: Mapping[str, Field], known: frozenset[str], postures
             yield shortened(str(found.path[-1]))
             postures = () if name == _POSTURE else postures
     yield from postures
-
-
-def _text(reader: Reader, found: Field | None) -> str:
-    return "" if found is None else reader.text(found.value, found.path)
 
 
 def _selectors(texts: Iterable[str]) -> tuple[Selector, ...]:

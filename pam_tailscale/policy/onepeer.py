@@ -18,8 +18,7 @@ from pam_tailscale.policy.document import PolicyFile, SSHEntry
 from pam_tailscale.policy.godurations import quote
 from pam_tailscale.policy.roster import Node, Person, Tailnet
 from pam_tailscale.policy.rules import Action, Policy, Rule
-from pam_tailscale.policy.selectors import ROLES, Kind, Selector
-from pam_tailscale.policy.selectors import parse as selector
+from pam_tailscale.policy.selectors import ROLES, Kind, Selector, is_login
 
 PEERS_MAX: Final = 128
 """Peers whose rules are remembered."""
@@ -83,7 +82,7 @@ def login_key(login: str) -> str:
 def unfit_member(policy: PolicyFile, group: Selector) -> str:
     """Why a host cannot tell who is in a group; empty where it can: its members are login names."""
     for member in policy.groups.get(group.text, ()):
-        if selector(member).kind not in (Kind.PERSON, Kind.NAME) or "*" in member:
+        if not is_login(member):
             return (
                 f"{quote(group.text)} has the member {quote(member)}, and a host knows people by their login names: "
                 "name each"

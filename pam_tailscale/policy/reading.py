@@ -87,6 +87,11 @@ class Reader:
             raise self.document.error(found.path, "true or false is expected here")
         return found.value
 
+    def text_of(self, fields: Mapping[str, Field], name: str) -> str:
+        """The text of a field, empty where it is absent."""
+        found = fields.get(name)
+        return "" if found is None else self.text(found.value, found.path)
+
     def list_of(self, fields: Mapping[str, Field], name: str) -> tuple[str, ...]:
         """The texts of a field, none where it is absent."""
         found = fields.get(name)

@@ -79,6 +79,11 @@ def address_of(place: Selector, hosts: Mapping[str, str]) -> IPAddress | None:
     return network.network_address if network is not None and network.num_addresses == 1 else None
 
 
+def is_login(member: str) -> bool:
+    """Whether a member of a group is a login name; headscale has such without an @."""
+    return _kind(member.strip()) in (Kind.PERSON, Kind.NAME) and "*" not in member
+
+
 def _kind(text: str) -> Kind:
     if text == "*":
         return Kind.ANY

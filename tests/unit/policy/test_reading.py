@@ -24,6 +24,15 @@ def test_fields_whatever_their_case() -> None:
     assert reader.list_of(fields, "dst") == ()
 
 
+def test_the_text_of_a_field() -> None:
+    """Empty where it is absent; anything else is a complaint."""
+    reader = reading('{"src": " a ", "dst": 1}')
+    fields = reader.fields(reader.document.value, ())
+    assert (reader.text_of(fields, "src"), reader.text_of(fields, "proto")) == ("a", "")
+    with pytest.raises(PolicyFileError, match="a text in double quotes"):
+        reader.text_of(fields, "dst")
+
+
 def test_items_and_members_have_their_place() -> None:
     """The way to each, from the outside in."""
     reader = reading('{"list": ["x"], "names": {" a ": 1}}')

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pam_tailscale.policy.selectors import MEMBER, Kind, Selector, address_of, network_of, parse
+from pam_tailscale.policy.selectors import MEMBER, Kind, Selector, address_of, is_login, network_of, parse
 
 
 @pytest.mark.parametrize(
@@ -88,3 +88,23 @@ def test_addresses(text: str, network: str | None, address: str | None) -> None:
     """Of an address, of a range, of a name of `hosts`."""
     found = network_of(parse(text), HOSTS), address_of(parse(text), HOSTS)
     assert [None if one is None else str(one) for one in found] == [network, address]
+
+
+@pytest.mark.parametrize(
+    ("member", "is_one"),
+    [
+        ("alice@example.com", True),
+        ("alice@", True),
+        (" alice ", True),
+        ("user:*@example.com", False),
+        ("*", False),
+        ("*@example.com", False),
+        ("group:ops", False),
+        ("tag:ci", False),
+        ("autogroup:admin", False),
+        ("100.64.0.7", False),
+    ],
+)
+def test_members_that_are_login_names(member: str, *, is_one: bool) -> None:
+    """All others are sets, or no people at all."""
+    assert is_login(member) is is_one
